@@ -1,0 +1,149 @@
+package controlplane
+
+import (
+	"slices"
+	"time"
+)
+
+// RolloutState is where a rollout is.
+type RolloutState string
+
+// The rollout states.
+const (
+	RolloutPlanned     RolloutState = "planned"
+	RolloutRunning     RolloutState = "running"
+	RolloutPaused      RolloutState = "paused"
+	RolloutSucceeded   RolloutState = "succeeded"
+	RolloutFailed      RolloutState = "failed"
+	RolloutAborted     RolloutState = "aborted"
+	RolloutRollingBack RolloutState = "rolling_back"
+	RolloutRolledBack  RolloutState = "rolled_back"
+)
+
+// RolloutStates are all of them.
+var RolloutStates = []RolloutState{RolloutPlanned, RolloutRunning, RolloutPaused, RolloutSucceeded, RolloutFailed, RolloutAborted, RolloutRollingBack, RolloutRolledBack}
+
+// rolloutMoves are the state moves that are legal.
+var rolloutMoves = map[RolloutState][]RolloutState{
+	RolloutPlanned:     {RolloutRunning, RolloutAborted},
+	RolloutRunning:     {RolloutPaused, RolloutSucceeded, RolloutFailed, RolloutAborted, RolloutRollingBack},
+	RolloutPaused:      {RolloutRunning, RolloutAborted, RolloutRollingBack},
+	RolloutSucceeded:   {RolloutRollingBack},
+	RolloutFailed:      {RolloutRunning, RolloutRollingBack},
+	RolloutAborted:     {RolloutRollingBack},
+	RolloutRollingBack: {RolloutRolledBack, RolloutFailed, RolloutSucceeded, RolloutPaused},
+	RolloutRolledBack:  {RolloutRollingBack},
+}
+
+// CanBecome reports whether the move is legal.
+func (s RolloutState) CanBecome(next RolloutState) bool {
+	return slices.Contains(rolloutMoves[s], next)
+}
+
+// Resting reports whether nothing more happens without an operator.
+func (s RolloutState) Resting() bool {
+	return s != RolloutPlanned && s != RolloutRunning && s != RolloutRollingBack
+}
+
+// OnError says what a failing target does to the rest of its rollout.
+type OnError string
+
+// What may be chosen on error.
+const (
+	OnErrorContinue OnError = "continue"
+	OnErrorPause    OnError = "pause"
+	OnErrorRollback OnError = "rollback"
+)
+
+// OnErrors are all of them.
+var OnErrors = []OnError{OnErrorContinue, OnErrorPause, OnErrorRollback}
+
+// Rollout is one run that takes a selection of tenants from the versions they
+// are at to one version.
+type Rollout struct {
+	ID          string       `json:"id"` // short, as people type it: r_…
+	State       RolloutState `json:"state"`
+	Release     string       `json:"release"` // name
+	ReleaseID   string       `json:"release_id"`
+	Version     string       `json:"version"` // the one it goes to
+	Select      string       `json:"select"`
+	BatchSize   int          `json:"batch_size"`
+	Concurrency int          `json:"concurrency"` // tenants at a time
+	OnError     OnError      `json:"on_error"`
+	Targets     int          `json:"targets"` // frozen at start, late ones included
+	Counts      Counts       `json:"counts"`
+	Reason      string       `json:"reason,omitempty"` // why it is paused or failed
+	CreatedBy   string       `json:"created_by"`
+	CreatedAt   time.Time    `json:"created_at"`
+	FinishedAt  *time.Time   `json:"finished_at,omitempty"`
+}
+
+// NewRollout is what `rollout start` takes.
+type NewRollout struct {
+	Release     string  `json:"release"`
+	Version     string  `json:"version,omitempty"` // default: the release's last
+	Select      string  `json:"select,omitempty"`  // default: all tenants
+	BatchSize   int     `json:"batch_size,omitempty"`
+	Concurrency int     `json:"concurrency,omitempty"`
+	OnError     OnError `json:"on_error,omitempty"` // default: continue
+	DryRun      bool    `json:"dry_run,omitempty"`
+}
+
+// Defaults and bounds of a rollout's size.
+const (
+	DefaultBatchSize   = 20
+	DefaultConcurrency = 8
+	maxBatchSize       = 1000
+	maxConcurrency     = 1000
+)
+
+// Validate fills in the defaults and names the first field that cannot be meant.
+func (n *NewRollout) Validate() error {
+	if n.BatchSize == 0 {
+		n.BatchSize = DefaultBatchSize
+	}
+	if n.Concurrency == 0 {
+		n.Concurrency = DefaultConcurrency
+	}
+	if n.OnError == "" {
+		n.OnError = OnErrorContinue
+	}
+	switch {
+	case n.Release == "":
+		return Errorf(Invalid, "the release is missing").WithHint("give --release NAME; `manor release list` lists them")
+	case n.BatchSize < 1 || n.BatchSize > maxBatchSize:
+		return Errorf(Invalid, "batch size %d is not between 1 and %d", n.BatchSize, maxBatchSize)
+	case n.Concurrency < 1 || n.Concurrency > maxConcurrency:
+		return Errorf(Invalid, "concurrency %d is not between 1 and %d", n.Concurrency, maxConcurrency)
+	case !slices.Contains(OnErrors, n.OnError):
+		return Errorf(Invalid, "on-error %q is none of continue, pause, rollback", n.OnError)
+	}
+	return nil
+}
+
+// RolloutPlan is what a rollout is going to do: the answer of a dry run.
+type RolloutPlan struct {
+	Release  string         `json:"release"`
+	Version  string         `json:"version"`
+	Tenants  int            `json:"tenants"`
+	Current  int            `json:"current"` // of them, already at the version
+	From     map[string]int `json:"from"`    // tenants by the version they are at
+	Clusters map[string]int `json:"clusters"`
+	Batches  int            `json:"batches"`
+	Versions []Version      `json:"versions"` // that will run, of any tenant
+	Skipped  []TenantResult `json:"skipped"`  // selected but not migratable, with the reason
+}
+
+// RollbackRequest is what `rollout rollback` takes.
+type RollbackRequest struct {
+	Tenant string `json:"tenant,omitempty"` // one tenant only, by slug
+	DryRun bool   `json:"dry_run,omitempty"`
+}
+
+// RollbackPlan says what a rollback undoes and what it cannot.
+type RollbackPlan struct {
+	Rollout      string         `json:"rollout"`
+	Tenants      int            `json:"tenants"`      // that will be taken back
+	Versions     []Version      `json:"versions"`     // that will be undone, last first
+	Irreversible []TenantResult `json:"irreversible"` // left alone, with the reason
+}

@@ -1,0 +1,139 @@
+package controlplane
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// TargetStatus is how one tenant fares in one rollout.
+type TargetStatus string
+
+// The target statuses.
+const (
+	TargetPending        TargetStatus = "pending"
+	TargetRunning        TargetStatus = "running"
+	TargetDeferred       TargetStatus = "deferred" // comes back by itself
+	TargetUnknown        TargetStatus = "unknown"  // the connection was lost at COMMIT: to be read from the tenant
+	TargetSucceeded      TargetStatus = "succeeded"
+	TargetCurrent        TargetStatus = "current" // was at the version already
+	TargetSkipped        TargetStatus = "skipped"
+	TargetFailed         TargetStatus = "failed"
+	TargetRolledBack     TargetStatus = "rolled_back"
+	TargetNeedsAttention TargetStatus = "needs_attention"
+)
+
+// TargetStatuses are all of them, in the order they are shown.
+var TargetStatuses = []TargetStatus{
+	TargetPending, TargetRunning, TargetDeferred, TargetUnknown,
+	TargetSucceeded, TargetCurrent, TargetSkipped, TargetFailed, TargetRolledBack, TargetNeedsAttention,
+}
+
+// Done reports whether nothing more happens to the target by itself.
+func (s TargetStatus) Done() bool {
+	switch s {
+	case TargetPending, TargetRunning, TargetDeferred, TargetUnknown:
+		return false
+	}
+	return true
+}
+
+// Target is one tenant in one rollout.
+type Target struct {
+	Rollout    string       `json:"rollout"`
+	Tenant     string       `json:"tenant"` // slug
+	TenantID   string       `json:"tenant_id"`
+	Cluster    string       `json:"cluster"`
+	Status     TargetStatus `json:"status"`
+	From       string       `json:"from"`    // version before; "" is an empty home
+	Version    string       `json:"version"` // version now, as far as the catalog knows
+	Attempts   int          `json:"attempts"`
+	Batch      int          `json:"batch"`
+	Failure    *Failure     `json:"failure,omitempty"`
+	DurationMS int64        `json:"duration_ms"`
+	UpdatedAt  time.Time    `json:"updated_at"`
+}
+
+// Failure says what PostgreSQL refused and where. DETAIL of the server stays
+// out of it: it may hold tenants' data.
+type Failure struct {
+	Message   string `json:"message"`
+	SQLState  string `json:"sqlstate,omitempty"`
+	Version   string `json:"version,omitempty"` // migration that failed
+	File      string `json:"file,omitempty"`
+	Statement int    `json:"statement,omitempty"` // 1 is the first of the file
+	Position  int    `json:"position,omitempty"`  // character within the statement, from 1; 0: PostgreSQL gave none
+	SQL       string `json:"sql,omitempty"`       // the statement as the file has it
+	Hint      string `json:"hint,omitempty"`
+}
+
+// String is one line: file, statement, position, SQLSTATE and message.
+func (f *Failure) String() string {
+	if f == nil {
+		return ""
+	}
+	var b strings.Builder
+	if f.File != "" {
+		fmt.Fprintf(&b, "%s statement %d", f.File, f.Statement)
+		if f.Position > 0 {
+			fmt.Fprintf(&b, " position %d", f.Position)
+		}
+		b.WriteString(": ")
+	}
+	b.WriteString(f.Message)
+	if f.SQLState != "" {
+		fmt.Fprintf(&b, " (SQLSTATE %s)", f.SQLState)
+	}
+	return b.String()
+}
+
+// Counts are the targets of a rollout by status. They always sum to the
+// tenants selected.
+type Counts map[TargetStatus]int
+
+// Sum is how many targets there are.
+func (c Counts) Sum() int {
+	n := 0
+	for _, v := range c {
+		n += v
+	}
+	return n
+}
+
+// Done is how many of them are done.
+func (c Counts) Done() int {
+	n := 0
+	for s, v := range c {
+		if s.Done() {
+			n += v
+		}
+	}
+	return n
+}
+
+// String lists the statuses that occur, in their order: "219 succeeded, 1 failed".
+func (c Counts) String() string {
+	var parts []string
+	for _, s := range TargetStatuses {
+		if c[s] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", c[s], strings.ReplaceAll(string(s), "_", " ")))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// TargetQuery narrows the targets of a rollout.
+type TargetQuery struct {
+	Status TargetStatus `json:"status,omitempty"`
+	Cursor string       `json:"cursor,omitempty"`
+	Limit  int          `json:"limit,omitempty"` // 0: 100; at most 1000
+}
+
+// Validate names the field that cannot be meant.
+func (q TargetQuery) Validate() error {
+	if q.Status != "" && !slices.Contains(TargetStatuses, q.Status) {
+		return Errorf(Invalid, "target status %q does not exist", q.Status).WithHint("statuses: %v", TargetStatuses)
+	}
+	return nil
+}

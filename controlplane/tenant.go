@@ -1,0 +1,168 @@
+package controlplane
+
+import (
+	"slices"
+	"time"
+)
+
+// Isolation is what a tenant gets of its own.
+type Isolation string
+
+// The isolations.
+const (
+	IsolationSchema   Isolation = "schema"
+	IsolationDatabase Isolation = "database"
+)
+
+// Isolations are all of them.
+var Isolations = []Isolation{IsolationSchema, IsolationDatabase}
+
+// TenantState is where a tenant is in its life.
+type TenantState string
+
+// The tenant states.
+const (
+	TenantProvisioning TenantState = "provisioning" // its home is being made
+	TenantActive       TenantState = "active"
+	TenantSuspended    TenantState = "suspended" // logins refused, data kept
+	TenantDeleting     TenantState = "deleting"  // as suspended, until it is purged or resumed
+	TenantDeleted      TenantState = "deleted"   // a tombstone: its home is gone
+	TenantFailed       TenantState = "failed"    // provisioning failed; nothing is left on the cluster
+)
+
+// TenantStates are all of them.
+var TenantStates = []TenantState{TenantProvisioning, TenantActive, TenantSuspended, TenantDeleting, TenantDeleted, TenantFailed}
+
+// tenantMoves are the state moves that are legal.
+var tenantMoves = map[TenantState][]TenantState{
+	TenantProvisioning: {TenantActive, TenantFailed, TenantDeleted},
+	TenantActive:       {TenantSuspended, TenantDeleting},
+	TenantSuspended:    {TenantActive, TenantDeleting},
+	TenantDeleting:     {TenantActive, TenantDeleted},
+	TenantFailed:       {TenantDeleted},
+}
+
+// CanBecome reports whether the move is legal.
+func (s TenantState) CanBecome(next TenantState) bool { return slices.Contains(tenantMoves[s], next) }
+
+// Migratable reports whether a rollout may change a tenant in this state.
+func (s TenantState) Migratable() bool { return s == TenantActive || s == TenantSuspended }
+
+// Tenant is a customer whose data has a home of its own.
+type Tenant struct {
+	ID         string      `json:"id"`
+	Slug       string      `json:"slug"`                  // what people type
+	ExternalID string      `json:"external_id,omitempty"` // what applications key by
+	State      TenantState `json:"state"`
+	Settled    bool        `json:"settled"` // the cluster has been brought to State
+	Isolation  Isolation   `json:"isolation"`
+	Cluster    string      `json:"cluster"` // name
+	Region     string      `json:"region,omitempty"`
+	Tier       string      `json:"tier,omitempty"`
+	Labels     Labels      `json:"labels"`
+	Release    string      `json:"release,omitempty"` // name of the release it is at
+	Version    string      `json:"version,omitempty"` // as its revisions said last
+	Placement  Placement   `json:"placement"`
+	Failure    *Failure    `json:"failure,omitempty"` // why it is failed, or not settled yet
+	CreatedAt  time.Time   `json:"created_at"`
+	UpdatedAt  time.Time   `json:"updated_at"`
+}
+
+// Placement says where a tenant's home is. Generation rises whenever any of
+// the rest changes.
+type Placement struct {
+	ClusterID  string `json:"cluster_id"`
+	DatabaseID string `json:"database_id"`
+	Database   string `json:"database"`
+	Schema     string `json:"schema"`
+	Role       string `json:"role"`   // rights role, NOLOGIN
+	Logins     Logins `json:"logins"` // the tenant's two logins, a and b
+	Generation int64  `json:"generation"`
+}
+
+// Logins are the two logins of a tenant that rotate.
+type Logins [2]string
+
+// NewTenant is one row of what `tenant create` takes.
+type NewTenant struct {
+	Slug       string    `json:"slug" yaml:"slug"`
+	ExternalID string    `json:"external_id,omitempty" yaml:"external_id"`
+	Isolation  Isolation `json:"isolation,omitempty" yaml:"isolation"` // default: schema
+	Cluster    string    `json:"cluster,omitempty" yaml:"cluster"`     // default: the emptiest that fits
+	Region     string    `json:"region,omitempty" yaml:"region"`
+	Tier       string    `json:"tier,omitempty" yaml:"tier"`
+	Labels     Labels    `json:"labels,omitempty" yaml:"labels"`
+}
+
+// Validate fills in the defaults and names the first field that cannot be meant.
+func (n *NewTenant) Validate() error {
+	if n.Isolation == "" {
+		n.Isolation = IsolationSchema
+	}
+	if err := ValidateSlug(n.Slug); err != nil {
+		return err
+	}
+	if !slices.Contains(Isolations, n.Isolation) {
+		return Errorf(Invalid, "tenant %s: isolation %q is neither schema nor database", n.Slug, n.Isolation)
+	}
+	if len(n.ExternalID) > 255 {
+		return Errorf(Invalid, "tenant %s: the external id is longer than 255 characters", n.Slug)
+	}
+	for what, name := range map[string]string{"cluster": n.Cluster, "region": n.Region, "tier": n.Tier} {
+		if name == "" {
+			continue
+		}
+		if err := ValidateName(what, name); err != nil {
+			return err
+		}
+	}
+	return n.Labels.Validate()
+}
+
+// TenantChange is what `tenant set` may change; nil fields stay.
+type TenantChange struct {
+	ExternalID *string `json:"external_id,omitempty"`
+	Tier       *string `json:"tier,omitempty"`
+	Labels     Labels  `json:"labels,omitempty"` // merged; an empty value removes the label
+	DryRun     bool    `json:"dry_run,omitempty"`
+}
+
+// TenantQuery narrows a list of tenants. Empty fields do not narrow.
+type TenantQuery struct {
+	Select         string `json:"select,omitempty"` // CEL over tenant.*
+	Search         string `json:"search,omitempty"` // in slug and external id
+	IncludeDeleted bool   `json:"include_deleted,omitempty"`
+	Cursor         string `json:"cursor,omitempty"`
+	Limit          int    `json:"limit,omitempty"` // 0: 100; at most 1000
+}
+
+// TenantResult is what happened to one tenant of a call on several.
+type TenantResult struct {
+	Slug   string  `json:"slug"`
+	Tenant *Tenant `json:"tenant,omitempty"`
+	Error  *Error  `json:"error,omitempty"`
+}
+
+// DSN is how to connect as a tenant, in parts. Password is only filled where
+// it was asked for by name (reveal).
+type DSN struct {
+	Tenant     string   `json:"tenant"`
+	Hosts      []string `json:"hosts"`
+	Database   string   `json:"database"`
+	Schema     string   `json:"schema"`
+	User       string   `json:"user"`
+	Password   string   `json:"password,omitempty"`
+	TLS        TLS      `json:"tls"`
+	Generation int64    `json:"generation"`
+	Version    string   `json:"schema_version"`
+}
+
+// FingerprintGroup is the tenants that share a version and a fingerprint.
+type FingerprintGroup struct {
+	Version     string   `json:"version"`
+	Server      int      `json:"server_major"` // fingerprints compare within one major version
+	Fingerprint string   `json:"fingerprint"`
+	Objects     int      `json:"objects"`
+	Tenants     int      `json:"tenants"`
+	Examples    []string `json:"examples"` // up to five slugs
+}
