@@ -116,8 +116,8 @@ type NewCluster struct {
 	Address    Address  `json:"address"`
 	AppAddress *Address `json:"app_address,omitempty"`
 	Login      string   `json:"login"`
-	Password   string   `json:"password"` // in the clear on this one request
-	TLS        TLS      `json:"tls"`
+	Password   string   `json:"password"`     // in the clear on this one request
+	TLS        TLS      `json:"tls,omitzero"` // zero: verify-full
 	Region     string   `json:"region,omitempty"`
 	Labels     Labels   `json:"labels,omitempty"`
 	Capacity   int      `json:"capacity,omitempty"`

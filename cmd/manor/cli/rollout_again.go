@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/manorhq/manor/controlplane"
+)
+
+func (a *app) rolloutResume() *cobra.Command {
+	return a.rolloutAgain("resume", "resumed", "Go on with a paused rollout", "  manor rollout resume r_4f7k2m",
+		[]controlplane.TargetStatus{controlplane.TargetPending, controlplane.TargetDeferred, controlplane.TargetUnknown},
+		func(ctx context.Context, s *session, id string) (*controlplane.Rollout, error) {
+			return s.ResumeRollout(ctx, id)
+		})
+}
+
+func (a *app) rolloutRetry() *cobra.Command {
+	return a.rolloutAgain("retry", "started again", "Try the failed targets of a rollout again", "  manor rollout retry r_4f7k2m",
+		[]controlplane.TargetStatus{controlplane.TargetFailed},
+		func(ctx context.Context, s *session, id string) (*controlplane.Rollout, error) {
+			return s.RetryRollout(ctx, id)
+		})
+}
+
+// rolloutAgain is a command that sets a resting rollout going and waits. A dry
+// run lists the targets it would work on.
+func (a *app) rolloutAgain(verb, done, short, example string, works []controlplane.TargetStatus,
+	call func(context.Context, *session, string) (*controlplane.Rollout, error)) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: verb + " ID", Short: short, Example: example, Long: short + ", and wait until it rests again. With --dry-run it lists the targets it would work on.",
+		Args: args(1, 1, "the rollout's id"), ValidArgsFunction: a.completeRollouts,
+	}
+	dryRun, noWait := dryRunFlag(cmd), noWaitFlag(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		wait := !*noWait && !*dryRun
+		return a.with(cmd, wait, func(ctx context.Context, s *session) error {
+			if *dryRun {
+				return a.wouldWorkOn(ctx, s, args[0], works)
+			}
+			return a.setGoing(ctx, s, wait, followed{verb: done}, func() (*controlplane.Rollout, error) {
+				return call(ctx, s, args[0])
+			})
+		})
+	})
+	return cmd
+}
+
+func (a *app) wouldWorkOn(ctx context.Context, s *session, id string, works []controlplane.TargetStatus) error {
+	var all controlplane.Page[controlplane.Target]
+	for _, status := range works {
+		page, err := listTargets(ctx, s, id, controlplane.TargetQuery{Status: status}, listFlags{})
+		if err != nil {
+			return err
+		}
+		all.Items = append(all.Items, page.Items...)
+	}
+	return a.print.Targets(all)
+}
+
+func (a *app) rolloutRollback() *cobra.Command {
+	var req controlplane.RollbackRequest
+	cmd := &cobra.Command{
+		Use:   "rollback ID",
+		Short: "Take the tenants of a rollout back",
+		Long: `Take the tenants of a rollout back to the versions they were at before it, or
+one of them with --tenant. It shows first what it undoes and what cannot be
+undone; tenants for which it cannot are left alone. Then it waits.`,
+		Example: "  manor rollout rollback r_4f7k2m --dry-run\n  manor rollout rollback r_4f7k2m\n  manor rollout rollback r_4f7k2m --tenant acme",
+		Args:    args(1, 1, "the rollout's id"), ValidArgsFunction: a.completeRollouts,
+	}
+	cmd.Flags().StringVar(&req.Tenant, "tenant", "", "take back one tenant only, by `slug`")
+	dryRun, noWait := dryRunFlag(cmd), noWaitFlag(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		wait := !*noWait && !*dryRun
+		return a.with(cmd, wait, func(ctx context.Context, s *session) error {
+			plan, err := s.PlanRollback(ctx, args[0], req)
+			if err != nil {
+				return err
+			}
+			if *dryRun {
+				return a.print.RollbackPlan(plan)
+			}
+			a.print.RollbackNotice(plan)
+			f := followed{verb: "is being taken back", rollback: true, tenant: req.Tenant, left: len(plan.Irreversible)}
+			return a.setGoing(ctx, s, wait, f, func() (*controlplane.Rollout, error) {
+				return s.RollbackRollout(ctx, args[0], req)
+			})
+		})
+	})
+	return cmd
+}

@@ -1,0 +1,162 @@
+package render
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"charm.land/lipgloss/v2"
+
+	"github.com/manorhq/manor/controlplane"
+)
+
+// Progress tells how far a piece of work is: on a terminal a bar that redraws
+// itself, elsewhere a plain line now and then.
+type Progress struct {
+	out   io.Writer
+	live  bool
+	style style
+	label string
+	now   func() time.Time
+	every time.Duration // between plain lines
+	width int           // of the terminal; 0: not known
+	begun time.Time
+
+	mu          sync.Mutex
+	done, total int
+	detail      string
+	said        time.Time
+	saidText    string
+	frame       int
+	closed      bool
+	stop        chan struct{}
+	stopped     chan struct{}
+}
+
+const (
+	plainEvery = 3 * time.Second
+	frameEvery = 100 * time.Millisecond
+	frames     = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+	clearLine  = "\r\x1b[K"
+)
+
+// Progress starts one on the error stream. It must be closed.
+func (p *Printer) Progress(label string) *Progress {
+	g := &Progress{
+		out: p.Err, live: p.Live, style: style{on: p.ErrColor}, label: label, now: p.Now, every: plainEvery, width: p.Width, begun: p.Now(),
+		said: p.Now(), stop: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	if g.live {
+		go g.run()
+	} else {
+		close(g.stopped)
+	}
+	return g
+}
+
+// run keeps the spinner and the clock going between updates.
+func (g *Progress) run() {
+	defer close(g.stopped)
+	tick := time.NewTicker(frameEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-g.stop:
+			return
+		case <-tick.C:
+			g.mu.Lock()
+			g.frame++
+			g.draw()
+			g.mu.Unlock()
+		}
+	}
+}
+
+// Update says how many of how many are done.
+func (g *Progress) Update(done, total int, detail string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.done, g.total, g.detail = done, total, detail
+	if g.live {
+		g.draw()
+		return
+	}
+	if now := g.now(); now.Sub(g.said) >= g.every {
+		g.say(now)
+	}
+}
+
+// Print writes text that stays, above the bar.
+func (g *Progress) Print(text string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.live {
+		fmt.Fprint(g.out, clearLine)
+	}
+	fmt.Fprintln(g.out, text)
+	if g.live {
+		g.draw()
+	}
+}
+
+// Close ends it: the bar goes away, plain lines get their last one.
+func (g *Progress) Close() {
+	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
+		return
+	}
+	g.closed = true
+	close(g.stop)
+	if g.live {
+		fmt.Fprint(g.out, clearLine)
+	} else if g.saidText != "" { // what is quick needs no lines at all
+		g.say(g.now())
+	}
+	g.mu.Unlock()
+	<-g.stopped
+}
+
+// say writes a plain line, unless it would repeat the last one.
+func (g *Progress) say(now time.Time) {
+	text := fmt.Sprintf("%s: %d of %d", g.label, g.done, g.total)
+	if g.detail != "" {
+		text += ", " + g.detail
+	}
+	if text != g.saidText {
+		fmt.Fprintln(g.out, text)
+	}
+	g.said, g.saidText = now, text
+}
+
+const progressWidth = 30
+
+// draw writes the bar over the one before. The caller holds mu.
+func (g *Progress) draw() {
+	if g.closed {
+		return
+	}
+	spinner := string([]rune(frames)[g.frame%len([]rune(frames))])
+	text := g.style.paint(cyan, spinner) + " " + g.label
+	if g.total > 0 {
+		text += " " + g.bar() + fmt.Sprintf(" %d/%d", g.done, g.total)
+	}
+	text += " " + g.style.note(took(g.now().Sub(g.begun).Truncate(frameEvery)))
+	if g.detail != "" {
+		text += "  " + g.detail
+	}
+	if g.width > 0 { // a line that wraps could not be cleared
+		text = lipgloss.NewStyle().MaxWidth(g.width - 1).Render(text)
+	}
+	fmt.Fprint(g.out, clearLine+text)
+}
+
+func (g *Progress) bar() string {
+	filled := min(progressWidth, g.done*progressWidth/g.total)
+	return g.style.paint(green, strings.Repeat("━", filled)) + g.style.note(strings.Repeat("─", progressWidth-filled))
+}
+
+// Counts writes the targets of a rollout by status, for the detail of a progress.
+func (p *Printer) Counts(c controlplane.Counts) string { return style{on: p.ErrColor}.counts(c) }

@@ -1,0 +1,213 @@
+package render
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/manorhq/manor/controlplane"
+)
+
+// Rollouts lists rollouts.
+func (p *Printer) Rollouts(rollouts []controlplane.Rollout) error {
+	return p.print(list(rollouts), func() string {
+		if len(rollouts) == 0 {
+			return "No rollouts yet. `manor rollout start --release NAME` starts one.\n"
+		}
+		return p.rolloutGrid(rollouts)
+	})
+}
+
+func (p *Printer) rolloutGrid(rollouts []controlplane.Rollout) string {
+	g := p.grid("ID", "STATE", "RELEASE", "VERSION", ">DONE", "TARGETS", "BY", "AGE")
+	for i := range rollouts {
+		r := &rollouts[i]
+		g.row(r.ID, p.style.state(string(r.State)), r.Release, r.Version,
+			fmt.Sprintf("%d/%d", r.Counts.Done(), r.Targets), p.style.counts(r.Counts), r.CreatedBy, p.age(r.CreatedAt))
+	}
+	return g.String()
+}
+
+// Rollout shows one rollout.
+func (p *Printer) Rollout(r *controlplane.Rollout) error {
+	return p.print(r, func() string { return p.rolloutFields(r) })
+}
+
+func (p *Printer) rolloutFields(r *controlplane.Rollout) string {
+	selection := r.Select
+	if selection == "" {
+		selection = "all tenants"
+	}
+	f := p.fields()
+	f.add("Rollout", r.ID)
+	f.add("State", p.style.state(string(r.State)))
+	f.add("Reason", r.Reason)
+	f.add("Release", r.Release)
+	f.add("Version", r.Version)
+	f.add("Selection", selection)
+	f.add("Targets", itoa(r.Targets)+targetDetail(p.style.counts(r.Counts)))
+	f.add("Batches of", fmt.Sprintf("%d, %d tenants at a time, on error %s", r.BatchSize, r.Concurrency, r.OnError))
+	f.add("Started", p.age(r.CreatedAt)+" ago by "+r.CreatedBy)
+	if r.FinishedAt != nil {
+		f.add("Finished", p.age(*r.FinishedAt)+" ago, after "+took(r.FinishedAt.Sub(r.CreatedAt)))
+	}
+	return f.String()
+}
+
+func targetDetail(counts string) string {
+	if counts == "" {
+		return ""
+	}
+	return ": " + counts
+}
+
+// RolloutResult is the last word on a rollout: what it is now, and its failed
+// targets. more is how many of those are not among them.
+func (p *Printer) RolloutResult(r *controlplane.Rollout, failed []controlplane.Target, more int) error {
+	return p.print(r, func() string {
+		text := blocks(p.rolloutFields(r), p.failures(failed))
+		if more > 0 {
+			text += fmt.Sprintf("… and %d more: manor rollout targets %s --status failed\n", more, r.ID)
+		}
+		return text + p.whatNext(r)
+	})
+}
+
+// RolloutStarted says how to follow a rollout that nobody waits for.
+func (p *Printer) RolloutStarted(r *controlplane.Rollout, did string) error {
+	return p.Done(r, "Rollout %s %s: %s to release %s, version %s.\nFollow it: manor rollout watch %s",
+		p.style.bold(r.ID), did, plural(r.Targets, "tenant"), r.Release, r.Version, r.ID)
+}
+
+// whatNext names the commands that go on from where a rollout rests.
+func (p *Printer) whatNext(r *controlplane.Rollout) string {
+	retry, back, resume := "manor rollout retry "+r.ID, "manor rollout rollback "+r.ID, "manor rollout resume "+r.ID
+	switch r.State {
+	case controlplane.RolloutFailed:
+		return p.next(retry, "try the failed ones again", back, "take every tenant back")
+	case controlplane.RolloutPaused:
+		return p.next(resume, "go on", back, "take every tenant back")
+	}
+	return ""
+}
+
+func (p *Printer) next(commandsAndWhy ...string) string {
+	text := "\nNext:\n"
+	for pair := range slices.Chunk(commandsAndWhy, 2) {
+		text += fmt.Sprintf("  %-40s %s\n", pair[0], p.style.note("# "+pair[1]))
+	}
+	return text
+}
+
+func (p *Printer) failures(targets []controlplane.Target) string {
+	var b strings.Builder
+	for i := range targets {
+		b.WriteString(p.targetFailure(&targets[i], p.style) + "\n")
+	}
+	return b.String()
+}
+
+// TargetFailure is a failed target in a few lines: tenant, place in the
+// migration, message, statement with a caret.
+func (p *Printer) TargetFailure(t *controlplane.Target) string {
+	return p.targetFailure(t, style{on: p.ErrColor})
+}
+
+func (p *Printer) targetFailure(t *controlplane.Target, s style) string {
+	head := s.bad("✗ ") + s.bold(t.Tenant) + s.note(" on "+t.Cluster+", "+strings.ReplaceAll(string(t.Status), "_", " "))
+	if t.Failure == nil {
+		return head
+	}
+	body := (&Printer{style: s}).failure(t.Failure)
+	return head + "\n  " + strings.ReplaceAll(body, "\n", "\n  ")
+}
+
+// Targets lists a page of targets.
+func (p *Printer) Targets(page controlplane.Page[controlplane.Target]) error {
+	if page.Items == nil {
+		page.Items = []controlplane.Target{}
+	}
+	err := p.print(page, func() string {
+		if len(page.Items) == 0 {
+			return "No targets found.\n"
+		}
+		g := p.grid("TENANT", "STATUS", "CLUSTER", "FROM", "VERSION", ">BATCH", ">ATTEMPTS", ">TOOK", "FAILURE")
+		for i := range page.Items {
+			t := &page.Items[i]
+			g.row(t.Tenant, p.style.state(string(t.Status)), t.Cluster, t.From, t.Version, t.Batch, t.Attempts,
+				milliseconds(t.DurationMS), t.Failure.String())
+		}
+		return g.String()
+	})
+	if p.Format == Table && page.Next != "" {
+		p.Remark("There are more: --cursor %s goes on.", page.Next)
+	}
+	return err
+}
+
+func milliseconds(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%dms", n)
+}
+
+// RolloutPlan shows what a rollout is going to do.
+func (p *Printer) RolloutPlan(plan *controlplane.RolloutPlan) error {
+	return p.print(plan, func() string {
+		f := p.fields()
+		f.add("Release", plan.Release)
+		f.add("Version", plan.Version)
+		f.add("Tenants", fmt.Sprintf("%d selected, %d to change, %d already there", plan.Tenants, plan.Tenants-plan.Current-len(plan.Skipped), plan.Current))
+		f.add("Batches", plan.Batches)
+		from := p.grid("FROM", ">TENANTS")
+		for _, v := range slices.Sorted(maps.Keys(plan.From)) {
+			from.row(orEmptyHome(v), plan.From[v])
+		}
+		where := p.grid("CLUSTER", ">TENANTS")
+		for _, c := range slices.Sorted(maps.Keys(plan.Clusters)) {
+			where.row(c, plan.Clusters[c])
+		}
+		return blocks(f.String(), from.String(), where.String(), p.versions(plan.Versions), p.leftOut(plan.Skipped), "Nothing was changed: this is the plan.\n")
+	})
+}
+
+func orEmptyHome(version string) string {
+	if version == "" {
+		return "(empty)"
+	}
+	return version
+}
+
+func (p *Printer) leftOut(results []controlplane.TenantResult) string {
+	g := p.grid("LEFT OUT", "WHY")
+	for _, r := range results {
+		why := Problem(r)
+		if why == "" {
+			why = "not migratable"
+		}
+		g.row(r.Slug, why)
+	}
+	return g.String()
+}
+
+// RollbackPlan shows what a rollback undoes and what it cannot.
+func (p *Printer) RollbackPlan(plan *controlplane.RollbackPlan) error {
+	return p.print(plan, func() string { return p.rollbackPlan(plan) + "Nothing was changed: this is the plan.\n" })
+}
+
+// RollbackNotice is the same for a rollback that is about to happen, as a remark.
+func (p *Printer) RollbackNotice(plan *controlplane.RollbackPlan) {
+	on := &Printer{Config: p.Config, style: style{on: p.ErrColor}}
+	fmt.Fprintln(p.Err, on.rollbackPlan(plan))
+}
+
+func (p *Printer) rollbackPlan(plan *controlplane.RollbackPlan) string {
+	head := fmt.Sprintf("Rollback of %s: %s, %s to undo.\n", p.style.bold(plan.Rollout), plural(plan.Tenants, "tenant"), plural(len(plan.Versions), "version"))
+	stuck := ""
+	if n := len(plan.Irreversible); n > 0 {
+		stuck = p.style.bad(plural(n, "tenant")+" cannot be taken back and will be left alone:") + "\n" + p.leftOut(plan.Irreversible)
+	}
+	return blocks(head, p.versions(plan.Versions), stuck)
+}

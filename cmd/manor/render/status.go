@@ -1,0 +1,106 @@
+package render
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/manorhq/manor/controlplane"
+)
+
+// Status shows the fleet by version, cluster and rollout.
+func (p *Printer) Status(s *controlplane.FleetStatus) error {
+	return p.print(s, func() string {
+		return blocks(p.statusHead(s), p.statusVersions(s), p.statusClusters(s), p.rolloutGridOrNothing(s.Rollouts))
+	})
+}
+
+func (p *Printer) rolloutGridOrNothing(rollouts []controlplane.Rollout) string {
+	if len(rollouts) == 0 {
+		return ""
+	}
+	return p.rolloutGrid(rollouts)
+}
+
+// statusHead is the state of the fleet in two lines.
+func (p *Printer) statusHead(s *controlplane.FleetStatus) string {
+	if s.Tenants == 0 && len(s.Clusters) == 0 {
+		return "An empty fleet. `manor cluster add` is the first step, `manor release push` the second, `manor tenant create` the third.\n"
+	}
+	var states []string
+	for _, st := range controlplane.TenantStates {
+		if n := s.States[st]; n > 0 && st != controlplane.TenantDeleted {
+			states = append(states, itoa(n)+" "+p.style.state(string(st)))
+		}
+	}
+	text := p.style.bold(plural(s.Tenants, "tenant")) + " on " + plural(len(s.Clusters), "cluster")
+	if len(states) > 0 {
+		text += ": " + strings.Join(states, ", ")
+	}
+	return text + "\n" + p.statusDefault(s)
+}
+
+func (p *Printer) statusDefault(s *controlplane.FleetStatus) string {
+	if s.Default == "" {
+		return "No release yet: new tenants start empty.\n"
+	}
+	text := fmt.Sprintf("New tenants start at release %s, version %s", p.style.bold(s.Default), s.Version)
+	if s.Behind > 0 {
+		return text + "; " + p.style.paint(yellow, plural(s.Behind, "tenant")+" behind") + ".\n"
+	}
+	return text + "; " + p.style.paint(green, "nobody is behind") + ".\n"
+}
+
+const barWidth = 24
+
+// statusVersions draws the share of each version, newest first.
+func (p *Printer) statusVersions(s *controlplane.FleetStatus) string {
+	versions := slices.Clone(s.Versions)
+	slices.SortFunc(versions, func(a, b controlplane.VersionStatus) int { return strings.Compare(b.Version, a.Version) })
+	g := p.grid("VERSION", "RELEASE", ">TENANTS", "SHARE", ">FAILED", ">IN PROGRESS")
+	for _, v := range versions {
+		g.row(p.versionMark(v.Version, s.Version), v.Release, v.Tenants, p.share(v.Tenants, s.Tenants),
+			p.style.count(v.Failed, red), p.style.count(v.Running, cyan))
+	}
+	return g.String()
+}
+
+func (p *Printer) versionMark(version, current string) string {
+	if version == current && version != "" {
+		return p.style.bold(version) + " *"
+	}
+	return orEmptyHome(version)
+}
+
+// share is a bar of blocks, in eighths; a tenth of a per cent is still seen.
+func (p *Printer) share(part, whole int) string {
+	if whole <= 0 || part <= 0 {
+		return ""
+	}
+	eighths := max(1, part*barWidth*8/whole)
+	bar := strings.Repeat("█", eighths/8)
+	if rest := eighths % 8; rest > 0 {
+		bar += string([]rune("▏▎▍▌▋▊▉")[rest-1])
+	}
+	return p.style.paint(green, bar) + fmt.Sprintf(" %.0f%%", float64(part)*100/float64(whole))
+}
+
+func (p *Printer) statusClusters(s *controlplane.FleetStatus) string {
+	g := p.grid("CLUSTER", "STATE", ">TENANTS", ">CAPACITY", "VERSIONS")
+	for _, c := range s.Clusters {
+		g.row(c.Cluster, p.style.state(string(c.State)), c.Tenants, capacity(c.Capacity), versionCounts(c.Versions))
+	}
+	return g.String()
+}
+
+// versionCounts writes "110 at 20261012090000, 1 at 20260907090000", newest first.
+func versionCounts(counts map[string]int) string {
+	versions := slices.Sorted(maps.Keys(counts))
+	slices.Reverse(versions)
+	var parts []string
+	for _, v := range versions {
+		parts = append(parts, fmt.Sprintf("%d at %s", counts[v], orEmptyHome(v)))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,61 @@
+package api
+
+import (
+	"context"
+
+	"github.com/manorhq/manor/controlplane"
+)
+
+// Fleet is what the API asks of the room that owns clusters.
+type Fleet interface {
+	Add(ctx context.Context, by controlplane.Actor, n controlplane.NewCluster) (*controlplane.Cluster, error)
+	List(ctx context.Context, by controlplane.Actor) ([]controlplane.Cluster, error)
+	Show(ctx context.Context, by controlplane.Actor, name string) (*controlplane.Cluster, error)
+	Set(ctx context.Context, by controlplane.Actor, name string, c controlplane.ClusterChange) (*controlplane.Cluster, error)
+	Remove(ctx context.Context, by controlplane.Actor, name string, dryRun bool) error
+}
+
+// Tenants is what the API asks of the room that owns tenants.
+type Tenants interface {
+	Create(ctx context.Context, by controlplane.Actor, tenants []controlplane.NewTenant, dryRun bool) ([]controlplane.TenantResult, error)
+	List(ctx context.Context, by controlplane.Actor, q controlplane.TenantQuery) (controlplane.Page[controlplane.Tenant], error)
+	Show(ctx context.Context, by controlplane.Actor, slug string) (*controlplane.Tenant, error)
+	Set(ctx context.Context, by controlplane.Actor, slug string, c controlplane.TenantChange) (*controlplane.Tenant, error)
+	Suspend(ctx context.Context, by controlplane.Actor, slug string, dryRun bool) (*controlplane.Tenant, error)
+	Resume(ctx context.Context, by controlplane.Actor, slug string, dryRun bool) (*controlplane.Tenant, error)
+	Delete(ctx context.Context, by controlplane.Actor, slug string, dryRun bool) (*controlplane.Tenant, error)
+	Purge(ctx context.Context, by controlplane.Actor, slug, confirm string, dryRun bool) (*controlplane.Tenant, error)
+	DSN(ctx context.Context, by controlplane.Actor, slug string, reveal bool) (*controlplane.DSN, error)
+	Fingerprints(ctx context.Context, by controlplane.Actor, q controlplane.TenantQuery) ([]controlplane.FingerprintGroup, error)
+}
+
+// Releases is what the API asks of the room that owns releases.
+type Releases interface {
+	Push(ctx context.Context, by controlplane.Actor, n controlplane.NewRelease) (*controlplane.Release, error)
+	List(ctx context.Context, by controlplane.Actor) ([]controlplane.Release, error)
+	Show(ctx context.Context, by controlplane.Actor, name string) (*controlplane.Release, error)
+	SetDefault(ctx context.Context, by controlplane.Actor, name, version string, dryRun bool) (*controlplane.Release, error)
+}
+
+// Rollouts is what the API asks of the room that owns rollouts and their targets.
+type Rollouts interface {
+	Start(ctx context.Context, by controlplane.Actor, n controlplane.NewRollout) (*controlplane.Rollout, error)
+	Plan(ctx context.Context, by controlplane.Actor, n controlplane.NewRollout) (*controlplane.RolloutPlan, error)
+	List(ctx context.Context, by controlplane.Actor) ([]controlplane.Rollout, error)
+	Show(ctx context.Context, by controlplane.Actor, id string) (*controlplane.Rollout, error)
+	Targets(ctx context.Context, by controlplane.Actor, id string, q controlplane.TargetQuery) (controlplane.Page[controlplane.Target], error)
+	Resume(ctx context.Context, by controlplane.Actor, id string) (*controlplane.Rollout, error)
+	Retry(ctx context.Context, by controlplane.Actor, id string) (*controlplane.Rollout, error)
+	Rollback(ctx context.Context, by controlplane.Actor, id string, r controlplane.RollbackRequest) (*controlplane.Rollout, error)
+	PlanRollback(ctx context.Context, by controlplane.Actor, id string, r controlplane.RollbackRequest) (*controlplane.RollbackPlan, error)
+	Status(ctx context.Context, by controlplane.Actor) (*controlplane.FleetStatus, error)
+}
+
+// Events is what the API asks of the event log.
+type Events interface {
+	// Head is the cursor that all events readers may see lie before, never empty.
+	Head(ctx context.Context) (string, error)
+	// Watch calls f with every event after a cursor, one at a time and in
+	// order, until ctx ends or f answers an error, which it returns.
+	Watch(ctx context.Context, after string, f func(controlplane.Event) error) error
+}

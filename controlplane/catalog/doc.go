@@ -1,0 +1,12 @@
+// Package catalog is the way to Manor's own database: the ent client, its
+// transactions and its migrations.
+//
+// Owns: the connection pool, migrations/catalog, the setting "incarnation",
+// the sequence of fencing epochs. May import: nouns, ent, migrator, pgx.
+//
+// Doors: [Open], [Catalog.InTx], [Catalog.Migrate], [Catalog.Status],
+// [Catalog.Check]. No loops.
+//
+// Everything that changes together goes through one [Catalog.InTx]: rows,
+// audit, events (package event) and jobs (package work) commit or vanish as one.
+package catalog

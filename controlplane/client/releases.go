@@ -1,0 +1,33 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/manorhq/manor/controlplane"
+)
+
+// PushRelease stores a migration directory as a release.
+func (c *Client) PushRelease(ctx context.Context, n controlplane.NewRelease) (*controlplane.Release, error) {
+	return call[*controlplane.Release](ctx, c, http.MethodPost, in("releases"), nil, n)
+}
+
+// ListReleases lists all releases.
+func (c *Client) ListReleases(ctx context.Context) ([]controlplane.Release, error) {
+	return items(call[controlplane.Page[controlplane.Release]](ctx, c, http.MethodGet, in("releases"), nil, nil))
+}
+
+// ShowRelease shows a release by name.
+func (c *Client) ShowRelease(ctx context.Context, name string) (*controlplane.Release, error) {
+	return call[*controlplane.Release](ctx, c, http.MethodGet, in("releases", name), nil, nil)
+}
+
+// SetDefaultRelease lets new tenants start at a version of a release; "" is
+// its last.
+func (c *Client) SetDefaultRelease(ctx context.Context, name, version string, dryRun bool) (*controlplane.Release, error) {
+	body := struct {
+		Version string `json:"version,omitempty"`
+		DryRun  bool   `json:"dry_run,omitempty"`
+	}{version, dryRun}
+	return call[*controlplane.Release](ctx, c, http.MethodPut, in("releases", name, "default"), nil, body)
+}

@@ -1,0 +1,202 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-multierror"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/api"
+	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/event"
+	"github.com/manorhq/manor/controlplane/fleet"
+	"github.com/manorhq/manor/controlplane/provision"
+	"github.com/manorhq/manor/controlplane/release"
+	"github.com/manorhq/manor/controlplane/rollout"
+	"github.com/manorhq/manor/controlplane/secret"
+	"github.com/manorhq/manor/controlplane/tenant"
+	"github.com/manorhq/manor/controlplane/work"
+)
+
+// Config is what a control plane stands on.
+type Config struct {
+	Catalog controlplane.Secret // URL of the catalog; may hold a password
+	KeyFile string              // the keyring that seals passwords, mode 0600
+	Workers bool                // whether this process works jobs
+	Logger  *slog.Logger        // default: none
+	Version string              // of the program
+}
+
+// jobs is how many jobs a process works at a time. Most of them wait for
+// PostgreSQL most of the time.
+const jobs = 16
+
+// Daemon is a control plane in this process.
+type Daemon struct {
+	config   Config
+	catalog  *catalog.Catalog
+	fleet    *fleet.Service
+	rollouts *rollout.Service
+	queue    *work.Queue
+	handler  http.Handler
+
+	stopWork context.CancelFunc
+	working  sync.WaitGroup
+	workErr  error
+}
+
+// New opens the catalog and furnishes the rooms. A catalog that is not
+// migrated, or newer than this binary, is refused.
+func New(ctx context.Context, c Config) (*Daemon, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	keys, err := secret.OpenKeyring(c.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	cat, err := openChecked(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	queue := work.New(cat, work.Config{Concurrency: jobs, Logger: c.Logger})
+	clusters := fleet.New(cat, keys)
+	releases := release.New(cat, clusters)
+	tenants := tenant.New(cat, keys, clusters, provision.New(cat, keys, clusters), releases, queue)
+	rollouts := rollout.New(cat, clusters, releases, queue, c.Logger, workerName())
+	handler := api.New(api.Config{Fleet: clusters, Tenants: tenants, Releases: releases, Rollouts: rollouts,
+		Events: event.NewLog(cat), Schema: schemaOf(cat), Version: c.Version, Logger: c.Logger})
+	return &Daemon{config: c, catalog: cat, fleet: clusters, rollouts: rollouts, queue: queue, handler: handler}, nil
+}
+
+// openChecked opens a catalog that this binary may write to.
+func openChecked(ctx context.Context, c Config) (*catalog.Catalog, error) {
+	cat, err := catalog.Open(ctx, c.Catalog, catalog.Config{Connections: 2 * jobs})
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(cat.Check(ctx), work.Check(ctx, cat)); err != nil {
+		cat.Close()
+		return nil, err
+	}
+	return cat, nil
+}
+
+func schemaOf(cat *catalog.Catalog) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		status, err := cat.Status(ctx)
+		return status.Current, err
+	}
+}
+
+// workerName is how this process signs its leases.
+func workerName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
+}
+
+// Start begins to work jobs, when Config.Workers says so. ctx bounds only the
+// start; Stop ends the work.
+func (d *Daemon) Start(ctx context.Context) error {
+	if !d.config.Workers {
+		return nil
+	}
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	d.stopWork = stop
+	d.working.Go(func() { d.workErr = d.queue.Run(working) })
+	return nil
+}
+
+// Handler is the API.
+func (d *Daemon) Handler() http.Handler { return d.handler }
+
+// Transport carries a client's requests to the API without a socket.
+func (d *Daemon) Transport() http.RoundTripper { return api.Transport(d.handler) }
+
+// shutdownGrace is how long requests may take to end when serving does.
+const shutdownGrace = 5 * time.Second
+
+// Serve serves the API on a unix socket of mode 0600 until ctx ends. A socket
+// that a dead process left behind is replaced; one that answers is refused.
+func (d *Daemon) Serve(ctx context.Context, path string) error {
+	listener, err := listen(path)
+	if err != nil {
+		return err
+	}
+	requests, end := context.WithCancel(context.WithoutCancel(ctx)) // streams do not end by themselves
+	defer end()
+	server := &http.Server{
+		Handler: d.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		BaseContext: func(net.Listener) context.Context { return requests },
+		ErrorLog:    slog.NewLogLogger(d.config.Logger.Handler(), slog.LevelWarn),
+	}
+	stop := context.AfterFunc(ctx, func() {
+		end()
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer cancel()
+		_ = server.Shutdown(late) // what does not end in time is cut off by Close
+		_ = server.Close()
+	})
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve on %s: %w", path, err)
+	}
+	return nil
+}
+
+func listen(path string) (net.Listener, error) {
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = conn.Close()
+		return nil, controlplane.Errorf(controlplane.Conflict, "another process serves on %s already", path)
+	}
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode()&fs.ModeSocket == 0 {
+			return nil, controlplane.Errorf(controlplane.Refused, "%s exists and is not a socket", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("remove the dead socket %s: %w", path, err)
+		}
+	}
+	listener, err := privately(path)
+	if err != nil {
+		return nil, controlplane.Errorf(controlplane.Refused, "cannot listen on %s: %w", path, err)
+	}
+	return listener, nil
+}
+
+// Stop ends the work, letting the tenants in hand be finished while ctx lasts,
+// and closes what New opened.
+func (d *Daemon) Stop(ctx context.Context) error {
+	d.rollouts.Drain()
+	var errs *multierror.Error
+	if d.stopWork != nil {
+		d.stopWork()
+		errs = multierror.Append(errs, d.waitForWork(ctx))
+	}
+	d.fleet.Close()
+	d.catalog.Close()
+	return errs.ErrorOrNil()
+}
+
+func (d *Daemon) waitForWork(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { d.working.Wait(); close(done) }()
+	select {
+	case <-done:
+		return d.workErr
+	case <-ctx.Done():
+		return fmt.Errorf("jobs are still running: %w", ctx.Err())
+	}
+}

@@ -1,0 +1,214 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/pg"
+	"github.com/manorhq/manor/ent"
+)
+
+const (
+	maintenanceDatabase = "postgres" // every cluster has it, managed ones too
+	applicationName     = "manor"
+
+	maxControlConns = 4  // per cluster and process
+	maxSharedConns  = 16 // per shared database and process
+	maxOwnConns     = 2  // per tenant's own database and process
+
+	// idleTime is how long an unused connection stays. Short: a backend of a
+	// tenant's database is of use to nobody else.
+	idleTime = 5 * time.Second
+
+	// usesPerBackend replaces a backend before its relation cache has grown by
+	// 370 KiB for each of more tenants than this.
+	usesPerBackend = 200
+)
+
+// Conn is a connection to a cluster, on loan.
+type Conn struct {
+	*pgx.Conn
+	release func()
+}
+
+// Release gives the connection back.
+func (c *Conn) Release() { c.release() }
+
+// Owner is the way into one database as its owner.
+type Owner struct {
+	pool  *pgxpool.Pool
+	where string // for errors
+}
+
+// Control opens the control login of a cluster.
+func (s *Service) Control(ctx context.Context, clusterID string) (*Conn, error) {
+	row, err := s.cat.Ent().Cluster.Get(ctx, clusterID)
+	if err != nil {
+		return nil, fmt.Errorf("read cluster %s: %w", clusterID, err)
+	}
+	password, err := s.keys.Open(row.SealedPassword, row.ID, sealedControl)
+	if err != nil {
+		return nil, fmt.Errorf("open the password of cluster %s: %w", row.Name, err)
+	}
+	login := pg.Login{Address: row.Address, User: row.Login, Password: password, TLS: row.TLS}
+	pool, err := s.pools.get(row.ID, stampOf(row), login, maintenanceDatabase, maxControlConns)
+	if err != nil {
+		return nil, err
+	}
+	return acquire(ctx, pool, "cluster "+row.Name)
+}
+
+// Owner resolves a database to the way in as its owner; connections are
+// pooled per database.
+func (s *Service) Owner(ctx context.Context, databaseID string) (*Owner, error) {
+	row, err := s.Database(ctx, databaseID)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.cat.Ent().Cluster.Get(ctx, row.ClusterID)
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster of database %s: %w", row.Name, err)
+	}
+	password, err := s.keys.Open(row.SealedPassword, row.Owner, sealedOwner)
+	if err != nil {
+		return nil, fmt.Errorf("open the password of %s: %w", row.Owner, err)
+	}
+	size := int32(maxOwnConns)
+	if row.Isolation == string(controlplane.IsolationSchema) {
+		size = maxSharedConns
+	}
+	login := pg.Login{Address: c.Address, User: row.Owner, Password: password, TLS: c.TLS}
+	pool, err := s.pools.get(row.ID, stampOf(c)+row.Name, login, row.Name, size)
+	if err != nil {
+		return nil, err
+	}
+	return &Owner{pool: pool, where: "database " + row.Name + " on cluster " + c.Name}, nil
+}
+
+// Acquire takes a connection.
+func (o *Owner) Acquire(ctx context.Context) (*Conn, error) { return acquire(ctx, o.pool, o.where) }
+
+// stampOf changes whenever the way to a cluster may have changed.
+func stampOf(c *ent.Cluster) string { return c.UpdatedAt.Format(time.RFC3339Nano) }
+
+func acquire(ctx context.Context, pool *pgxpool.Pool, where string) (*Conn, error) {
+	loan, err := pool.Acquire(ctx)
+	if err != nil {
+		return nil, pg.ConnectError(where, err)
+	}
+	return &Conn{Conn: loan.Conn(), release: loan.Release}, nil
+}
+
+// pools holds one pool per cluster (control) and database (owner), by id.
+type pools struct {
+	mu   sync.Mutex
+	byID map[string]stamped
+}
+
+type stamped struct {
+	stamp string
+	pool  *pgxpool.Pool
+}
+
+func newPools() *pools { return &pools{byID: map[string]stamped{}} }
+
+// get returns the pool for an id, a new one when the stamp says that the way
+// there has changed.
+func (p *pools) get(id, stamp string, login pg.Login, database string, size int32) (*pgxpool.Pool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if had, ok := p.byID[id]; ok {
+		if had.stamp == stamp {
+			return had.pool, nil
+		}
+		go had.pool.Close() // waits for its loans to come back
+	}
+	pool, err := open(login, database, size)
+	if err != nil {
+		return nil, err
+	}
+	p.byID[id] = stamped{stamp, pool}
+	return pool, nil
+}
+
+// drop closes a pool whose database goes away.
+func (p *pools) drop(id string) {
+	p.mu.Lock()
+	had, ok := p.byID[id]
+	delete(p.byID, id)
+	p.mu.Unlock()
+	if ok {
+		had.pool.Close()
+	}
+}
+
+func (p *pools) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, s := range p.byID {
+		s.pool.Close()
+		delete(p.byID, id)
+	}
+}
+
+func open(login pg.Login, database string, size int32) (*pgxpool.Pool, error) {
+	conn, err := login.Config(database, applicationName)
+	if err != nil {
+		return nil, err
+	}
+	config, err := pgxpool.ParseConfig("host=localhost sslmode=disable")
+	if err != nil {
+		return nil, err
+	}
+	config.ConnConfig = conn
+	config.MaxConns, config.MinConns = size, 0
+	config.MaxConnIdleTime, config.HealthCheckPeriod = idleTime, idleTime
+	config.AfterRelease = countUses
+	// The pool lives longer than any one call, so it takes no caller's context.
+	return pgxpool.NewWithConfig(context.Background(), config)
+}
+
+const usesKey = "manor.uses"
+
+// countUses keeps a connection until its backend has served enough loans.
+func countUses(conn *pgx.Conn) bool {
+	uses, _ := conn.PgConn().CustomData()[usesKey].(int)
+	conn.PgConn().CustomData()[usesKey] = uses + 1
+	return uses+1 < usesPerBackend
+}
+
+// Down asks the named clusters whether they answer, all at once, and returns
+// those that do not with the reason.
+func (s *Service) Down(ctx context.Context, clusters []controlplane.Cluster) map[string]error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	down := map[string]error{}
+	for _, c := range clusters {
+		wg.Go(func() {
+			if err := s.ping(ctx, c.ID); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				down[c.Name] = err
+			}
+		})
+	}
+	wg.Wait()
+	return down
+}
+
+func (s *Service) ping(ctx context.Context, clusterID string) error {
+	conn, err := s.Control(ctx, clusterID)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	return conn.Ping(ctx)
+}

@@ -1,0 +1,287 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/pg"
+	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/cluster"
+	"github.com/manorhq/manor/ent/database"
+	"github.com/manorhq/manor/ent/placement"
+)
+
+// States of a database that Manor makes.
+const (
+	databaseCreating = "creating"
+	databaseReady    = "ready"
+)
+
+// scratch is the isolation of a database that rehearses and is dropped again.
+const scratch = "scratch"
+
+// LockForPlacement returns the clusters with their homes counted, their rows
+// locked until the transaction ends: whoever places tenants counts alone, so
+// that no capacity is exceeded.
+func LockForPlacement(ctx context.Context, tx *catalog.Tx) ([]controlplane.Cluster, error) {
+	rows, err := tx.Cluster.Query().Order(cluster.ByName()).ForUpdate().All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("lock the clusters: %w", err)
+	}
+	homes, err := homesByCluster(ctx, tx.Client())
+	if err != nil {
+		return nil, err
+	}
+	clusters := make([]controlplane.Cluster, len(rows))
+	for i, row := range rows {
+		clusters[i] = *noun(row, homes[row.ID])
+	}
+	return clusters, nil
+}
+
+// Reserve finds or plans the database for one home on a cluster locked by
+// [LockForPlacement], and counts the home in. The database itself is made by
+// [Service.EnsureDatabase], outside the transaction.
+func (s *Service) Reserve(ctx context.Context, tx *catalog.Tx, c *controlplane.Cluster, isolation controlplane.Isolation, name string) (*ent.Database, error) {
+	if isolation == controlplane.IsolationDatabase {
+		return s.plan(ctx, tx, c.ID, name, string(isolation), 1)
+	}
+	row, err := tx.Database.Query().
+		Where(database.ClusterID(c.ID), database.Isolation(string(isolation)), database.HomesLT(c.Density)).
+		Order(database.ByName()).First(ctx)
+	if ent.IsNotFound(err) {
+		return s.planShared(ctx, tx, c.ID)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find a shared database on cluster %s: %w", c.Name, err)
+	}
+	if row, err = row.Update().AddHomes(1).Save(ctx); err != nil {
+		return nil, fmt.Errorf("reserve a home in %s: %w", row.Name, err)
+	}
+	return row, nil
+}
+
+func (s *Service) planShared(ctx context.Context, tx *catalog.Tx, clusterID string) (*ent.Database, error) {
+	taken, err := tx.Database.Query().Where(database.ClusterID(clusterID), database.Isolation(string(controlplane.IsolationSchema))).Count(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("count the shared databases of %s: %w", clusterID, err)
+	}
+	return s.plan(ctx, tx, clusterID, sharedName(taken+1), string(controlplane.IsolationSchema), 1)
+}
+
+func sharedName(number int) string { return fmt.Sprintf("manor_shared_%03d", number) }
+
+// plan writes the intent to have a database, before anything happens on the
+// cluster: whatever a crash leaves there has a row that explains it.
+func (s *Service) plan(ctx context.Context, tx *catalog.Tx, clusterID, name, isolation string, homes int) (*ent.Database, error) {
+	owner := pg.NewName("o_")
+	sealed, err := s.keys.Seal(pg.NewPassword(), owner, sealedOwner)
+	if err != nil {
+		return nil, fmt.Errorf("seal the password of %s: %w", owner, err)
+	}
+	row, err := tx.Database.Create().SetID(pg.NewName("d_")).SetClusterID(clusterID).SetName(name).SetIsolation(isolation).
+		SetOwner(owner).SetConnectRole(owner + "_connect").SetSealedPassword(sealed).SetState(databaseCreating).SetHomes(homes).Save(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("plan database %s: %w", name, err)
+	}
+	return row, nil
+}
+
+// Unreserve counts one home out.
+func Unreserve(ctx context.Context, tx *catalog.Tx, databaseID string) error {
+	err := tx.Database.Update().Where(database.ID(databaseID), database.HomesGT(0)).AddHomes(-1).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("count a home out of database %s: %w", databaseID, err)
+	}
+	return nil
+}
+
+// Database returns a database row by its id.
+func (s *Service) Database(ctx context.Context, id string) (*ent.Database, error) {
+	row, err := s.cat.Ent().Database.Get(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("read database %s: %w", id, err)
+	}
+	return row, nil
+}
+
+// EnsureDatabase makes the planned database on its cluster, however far an
+// earlier attempt came, and returns its row. One attempt runs at a time in a
+// process; between processes every statement is idempotent.
+func (s *Service) EnsureDatabase(ctx context.Context, id string) (*ent.Database, error) {
+	made, err, _ := s.making.Do(id, func() (any, error) {
+		row, err := s.Database(ctx, id)
+		if err != nil || row.State == databaseReady {
+			return row, err
+		}
+		return s.make(ctx, row)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return made.(*ent.Database), nil
+}
+
+func (s *Service) make(ctx context.Context, row *ent.Database) (*ent.Database, error) {
+	c, err := s.cat.Ent().Cluster.Get(ctx, row.ClusterID)
+	if err != nil {
+		return nil, fmt.Errorf("read the cluster of database %s: %w", row.Name, err)
+	}
+	if row, err = s.create(ctx, c, row); err != nil {
+		return nil, err
+	}
+	d, err := s.physical(row, c)
+	if err != nil {
+		return nil, err
+	}
+	owner, err := s.Owner(ctx, row.ID)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := owner.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	if err := pg.FurnishDatabase(ctx, conn.Conn, d); err != nil {
+		return nil, fmt.Errorf("furnish database %s on cluster %s: %w", row.Name, c.Name, err)
+	}
+	return row.Update().SetState(databaseReady).Save(ctx)
+}
+
+// create creates the database, under the next free number when a shared one's
+// name turns out to be somebody else's.
+func (s *Service) create(ctx context.Context, c *ent.Cluster, row *ent.Database) (*ent.Database, error) {
+	control, err := s.Control(ctx, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer control.Release()
+	for number := 1; ; number++ {
+		d, err := s.physical(row, c)
+		if err != nil {
+			return nil, err
+		}
+		err = pg.CreateDatabase(ctx, control.Conn, d)
+		if err == nil {
+			return row, nil
+		}
+		if !errors.Is(err, pg.ErrForeign) || row.Isolation != string(controlplane.IsolationSchema) || number > 999 {
+			return nil, fmt.Errorf("create database %s on cluster %s: %w", row.Name, c.Name, err)
+		}
+		if row, err = s.rename(ctx, row, sharedName(number)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// rename gives a database that is not made yet another name, here and in the
+// placements that count on it.
+func (s *Service) rename(ctx context.Context, row *ent.Database, name string) (*ent.Database, error) {
+	taken, err := s.cat.Ent().Database.Query().Where(database.ClusterID(row.ClusterID), database.Name(name)).Exist(ctx)
+	if err != nil || taken {
+		return row, err // the caller tries this name's owner, fails as before, and goes on
+	}
+	return row.Update().SetName(name).Save(ctx)
+}
+
+// physical is the database as package pg wants it.
+func (s *Service) physical(row *ent.Database, c *ent.Cluster) (pg.Database, error) {
+	password, err := s.keys.Open(row.SealedPassword, row.Owner, sealedOwner)
+	if err != nil {
+		return pg.Database{}, fmt.Errorf("open the password of %s: %w", row.Owner, err)
+	}
+	verifier, err := pg.Verifier(password)
+	if err != nil {
+		return pg.Database{}, err
+	}
+	return pg.Database{Name: row.Name, Owner: row.Owner, Connect: row.ConnectRole, OwnerVerifier: verifier,
+		Extensions: c.Extensions, Shared: row.Isolation == string(controlplane.IsolationSchema)}, nil
+}
+
+// DropDatabase drops a database that holds no home any more and forgets it.
+func (s *Service) DropDatabase(ctx context.Context, id string) error {
+	row, err := s.cat.Ent().Database.Get(ctx, id)
+	if ent.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read database %s: %w", id, err)
+	}
+	c, err := s.cat.Ent().Cluster.Get(ctx, row.ClusterID)
+	if err != nil {
+		return fmt.Errorf("read the cluster of database %s: %w", row.Name, err)
+	}
+	s.pools.drop(id)
+	d, err := s.physical(row, c)
+	if err != nil {
+		return err
+	}
+	control, err := s.Control(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	defer control.Release()
+	if err := pg.DropDatabase(ctx, control.Conn, d); err != nil {
+		return fmt.Errorf("drop database %s on cluster %s: %w", row.Name, c.Name, err)
+	}
+	if err := s.cat.Ent().Database.DeleteOne(row).Exec(ctx); err != nil && !ent.IsNotFound(err) {
+		return fmt.Errorf("forget database %s: %w", row.Name, err)
+	}
+	return nil
+}
+
+// dropEmptyDatabases drops what Manor made on a cluster that has no tenants.
+func (s *Service) dropEmptyDatabases(ctx context.Context, clusterID string) error {
+	ids, err := s.cat.Ent().Database.Query().Where(database.ClusterID(clusterID)).IDs(ctx)
+	if err != nil {
+		return fmt.Errorf("read the databases of cluster %s: %w", clusterID, err)
+	}
+	for _, id := range ids {
+		inUse, err := s.cat.Ent().Placement.Query().Where(placement.DatabaseID(id)).Exist(ctx)
+		if err != nil || inUse {
+			return controlplane.Errorf(controlplane.Conflict, "the cluster got a tenant meanwhile")
+		}
+		if err := s.DropDatabase(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Scratch runs f on a connection of the owner of a new database, which holds
+// the schema and the cluster's extensions and is dropped afterwards.
+func (s *Service) Scratch(ctx context.Context, clusterID string, f func(ctx context.Context, conn *Conn, schema string) error) error {
+	name := pg.NewName("s_")
+	var row *ent.Database
+	err := s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
+		row, err = s.plan(ctx, tx, clusterID, name, scratch, 0)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// A scratch that cannot be dropped now keeps its row, by which it can be found later.
+		_ = s.DropDatabase(context.WithoutCancel(ctx), row.ID)
+	}()
+	if _, err := s.EnsureDatabase(ctx, row.ID); err != nil {
+		return err
+	}
+	owner, err := s.Owner(ctx, row.ID)
+	if err != nil {
+		return err
+	}
+	conn, err := owner.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(ctx, "CREATE SCHEMA "+pg.Quote(name)); err != nil {
+		return fmt.Errorf("create schema %s in the scratch database: %w", name, err)
+	}
+	return f(ctx, conn, name)
+}

@@ -1,0 +1,210 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/access"
+	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/event"
+	"github.com/manorhq/manor/controlplane/pg"
+	"github.com/manorhq/manor/controlplane/secret"
+	"github.com/manorhq/manor/ent"
+)
+
+// Service is the fleet room.
+type Service struct {
+	cat    *catalog.Catalog
+	keys   *secret.Keyring
+	guard  access.Guard
+	pools  *pools
+	making singleflight.Group // databases being made by this process, by id
+}
+
+// New furnishes the room. Close ends its connections.
+func New(cat *catalog.Catalog, keys *secret.Keyring) *Service {
+	return &Service{cat: cat, keys: keys, pools: newPools()}
+}
+
+// Close closes every connection to the clusters.
+func (s *Service) Close() { s.pools.close() }
+
+// Add makes a cluster known after looking at it: that it answers, is recent
+// enough, and lets the control login do what Manor needs.
+func (s *Service) Add(ctx context.Context, by controlplane.Actor, n controlplane.NewCluster) (*controlplane.Cluster, error) {
+	if err := n.Validate(); err != nil {
+		return nil, err
+	}
+	if err := s.guard.See(by, "cluster.add", n.Name); err != nil {
+		return nil, err
+	}
+	if _, err := byName(ctx, s.cat.Ent(), n.Name); err == nil {
+		return nil, controlplane.Errorf(controlplane.Conflict, "cluster %s exists already", n.Name).
+			WithHint("`manor cluster set %s` changes it", n.Name)
+	}
+	login := pg.Login{Address: n.Address, User: n.Login, Password: controlplane.NewSecret(n.Password), TLS: n.TLS}
+	facts, err := look(ctx, login)
+	if err != nil {
+		return nil, err
+	}
+	if n.DryRun {
+		return described(n, facts), nil
+	}
+	var row *ent.Cluster
+	err = s.cat.InTx(ctx, func(tx *catalog.Tx) error {
+		detail := n
+		detail.Password = ""
+		if err := s.guard.Permit(ctx, tx, by, "cluster.add", n.Name, detail); err != nil {
+			return err
+		}
+		if row, err = s.insert(ctx, tx, n, facts); err != nil {
+			return err
+		}
+		return event.Emit(ctx, tx, controlplane.EventClusterAdded, row.ID, map[string]string{"name": n.Name})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return noun(row, 0), nil
+}
+
+// look connects with the control login and checks what the server and the
+// login can do.
+func look(ctx context.Context, login pg.Login) (pg.Facts, error) {
+	conn, err := pg.Connect(ctx, login, maintenanceDatabase, applicationName)
+	if err != nil {
+		return pg.Facts{}, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	facts, err := pg.Inspect(ctx, conn)
+	if err != nil {
+		return pg.Facts{}, fmt.Errorf("inspect %s: %w", login.Address, err)
+	}
+	return facts, facts.Check(login.User)
+}
+
+// List returns all clusters by name.
+func (s *Service) List(ctx context.Context, by controlplane.Actor) ([]controlplane.Cluster, error) {
+	if err := s.guard.See(by, "cluster.list", ""); err != nil {
+		return nil, err
+	}
+	return s.Clusters(ctx)
+}
+
+// Clusters is List for the rooms above.
+func (s *Service) Clusters(ctx context.Context) ([]controlplane.Cluster, error) {
+	rows, err := s.cat.Ent().Cluster.Query().All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the clusters: %w", err)
+	}
+	homes, err := homesByCluster(ctx, s.cat.Ent())
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(rows, func(a, b *ent.Cluster) int { return strings.Compare(a.Name, b.Name) })
+	clusters := make([]controlplane.Cluster, len(rows))
+	for i, row := range rows {
+		clusters[i] = *noun(row, homes[row.ID])
+	}
+	return clusters, nil
+}
+
+// Show returns one cluster.
+func (s *Service) Show(ctx context.Context, by controlplane.Actor, name string) (*controlplane.Cluster, error) {
+	if err := s.guard.See(by, "cluster.show", name); err != nil {
+		return nil, err
+	}
+	row, err := byName(ctx, s.cat.Ent(), name)
+	if err != nil {
+		return nil, err
+	}
+	homes, err := homesByCluster(ctx, s.cat.Ent())
+	if err != nil {
+		return nil, err
+	}
+	return noun(row, homes[row.ID]), nil
+}
+
+// Set changes a cluster. A change of how it is reached is tried out before it
+// is stored, and must lead to the same server.
+func (s *Service) Set(ctx context.Context, by controlplane.Actor, name string, c controlplane.ClusterChange) (*controlplane.Cluster, error) {
+	if err := s.guard.See(by, "cluster.set", name); err != nil {
+		return nil, err
+	}
+	row, err := byName(ctx, s.cat.Ent(), name)
+	if err != nil {
+		return nil, err
+	}
+	after, password, err := s.changed(row, c)
+	if err != nil {
+		return nil, err
+	}
+	if c.Address != nil || c.Password != nil || c.TLS != nil {
+		facts, err := look(ctx, pg.Login{Address: after.Address, User: row.Login, Password: password, TLS: after.TLS})
+		if err != nil {
+			return nil, err
+		}
+		if facts.SystemID != row.SystemID {
+			return nil, controlplane.Errorf(controlplane.Refused, "%s is another server than cluster %s (system identifier %s, not %s)",
+				after.Address, name, facts.SystemID, row.SystemID).WithHint("add it as a cluster of its own")
+		}
+	}
+	if c.DryRun {
+		return after, nil
+	}
+	err = s.cat.InTx(ctx, func(tx *catalog.Tx) error {
+		detail := c
+		detail.Password = nil
+		if err := s.guard.Permit(ctx, tx, by, "cluster.set", name, detail); err != nil {
+			return err
+		}
+		if row, err = s.update(ctx, tx, after, password); err != nil {
+			return err
+		}
+		return event.Emit(ctx, tx, controlplane.EventClusterChanged, row.ID, map[string]string{"name": name})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return noun(row, after.Tenants), nil
+}
+
+// Remove forgets a cluster that holds no tenants. Databases that Manor made on
+// it are dropped first.
+func (s *Service) Remove(ctx context.Context, by controlplane.Actor, name string, dryRun bool) error {
+	if err := s.guard.See(by, "cluster.remove", name); err != nil {
+		return err
+	}
+	row, err := byName(ctx, s.cat.Ent(), name)
+	if err != nil {
+		return err
+	}
+	homes, err := homesByCluster(ctx, s.cat.Ent())
+	if err != nil {
+		return err
+	}
+	if n := homes[row.ID]; n > 0 {
+		return controlplane.Errorf(controlplane.Refused, "cluster %s holds %d tenants", name, n).
+			WithHint("`manor tenant list --select 'tenant.cluster == %q'` lists them; purge or move them first", name)
+	}
+	if dryRun {
+		return nil
+	}
+	if err := s.dropEmptyDatabases(ctx, row.ID); err != nil {
+		return err
+	}
+	return s.cat.InTx(ctx, func(tx *catalog.Tx) error {
+		if err := s.guard.Permit(ctx, tx, by, "cluster.remove", name, nil); err != nil {
+			return err
+		}
+		if err := remove(ctx, tx, row.ID); err != nil {
+			return err
+		}
+		return event.Emit(ctx, tx, controlplane.EventClusterRemoved, row.ID, map[string]string{"name": name})
+	})
+}

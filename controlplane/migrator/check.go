@@ -1,0 +1,268 @@
+package migrator
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"ariga.io/atlas/sql/migrate"
+
+	"github.com/manorhq/manor/controlplane"
+)
+
+// invalid is an error in a file of a release; line 0 is the file as a whole.
+func invalid(name string, line int, format string, args ...any) *controlplane.Error {
+	where := name
+	if line > 0 {
+		where = fmt.Sprintf("%s:%d", name, line)
+	}
+	return controlplane.Errorf(controlplane.Invalid, "%s: %s", where, fmt.Sprintf(format, args...))
+}
+
+// lineOf is the line, from 1, of a byte of content.
+func lineOf[T string | []byte](content T, at int) int {
+	return 1 + strings.Count(string(content[:at]), "\n")
+}
+
+// checkBytes refuses what cannot be sent to PostgreSQL as text.
+func checkBytes(name string, content []byte) error {
+	if i := bytes.IndexByte(content, 0); i >= 0 {
+		return invalid(name, lineOf(content, i), "NUL byte")
+	}
+	if bytes.HasPrefix(content, []byte("\ufeff")) {
+		return invalid(name, 1, "the file begins with a byte order mark").WithHint("save it as UTF-8 without one")
+	}
+	for i := 0; i < len(content); {
+		r, size := utf8.DecodeRune(content[i:])
+		if r == utf8.RuneError && size == 1 {
+			return invalid(name, lineOf(content, i), "not UTF-8")
+		}
+		i += size
+	}
+	return nil
+}
+
+var directive = regexp.MustCompile(`(?m)^[ \t]*(?:--|#)[ \t]*atlas:(\w+)(?:[ \t]+([^\r\n]*?))?[ \t]*\r?$`)
+
+// unsupported are Atlas's directives whose effect would silently be missing.
+var unsupported = map[string]string{
+	"checkpoint": "Manor applies every file: keep the files before the checkpoint instead",
+	"txtar":      "pre-migration checks would run as ordinary statements: write them as a DO block that raises",
+	"assert":     "pre-migration checks would run as ordinary statements: write them as a DO block that raises",
+	"import":     "copy the statements into the file",
+}
+
+// readDirectives reads how the file is to be run, and refuses directives that
+// Atlas would pass over.
+func (f *file) readDirectives(atlas *migrate.LocalFile) error {
+	modes := 0
+	for _, m := range directive.FindAllSubmatchIndex(atlas.Bytes(), -1) {
+		line, content := lineOf(atlas.Bytes(), m[2]), string(atlas.Bytes())
+		name := content[m[2]:m[3]]
+		if hint, ok := unsupported[name]; ok {
+			return invalid(f.name, line, "the directive atlas:%s is not supported", name).WithHint("%s", hint)
+		}
+		if name != "txmode" {
+			continue
+		}
+		modes++
+		if err := f.readTxMode(atlas, line, modes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *file) readTxMode(atlas *migrate.LocalFile, line, nth int) error {
+	modes := atlas.Directive("txmode")
+	switch {
+	case len(modes) == 0:
+		return invalid(f.name, line, "atlas:txmode is not followed by a blank line, so it would have no effect").
+			WithHint("put it at the top of the file and a blank line after it")
+	case nth > 1:
+		return invalid(f.name, line, "a second atlas:txmode")
+	case modes[0] == "none" && f.down:
+		return invalid(f.name, line, "a down file runs in a transaction").WithHint("drop indexes without CONCURRENTLY")
+	case modes[0] != "none" && modes[0] != "file":
+		return invalid(f.name, line, "atlas:txmode %s is neither none nor file", modes[0])
+	}
+	f.alone = modes[0] == "none"
+	return nil
+}
+
+// scanner splits as Atlas's PostgreSQL driver does.
+func scanner() *migrate.Scanner {
+	return &migrate.Scanner{ScannerOptions: migrate.ScannerOptions{
+		MatchBegin: true, MatchBeginAtomic: true, MatchDollarQuote: true, EscapedStringExt: true,
+	}}
+}
+
+// readStatements splits the file as Atlas does, since Atlas's revisions count
+// those statements, and makes sure that PostgreSQL sees the same ones.
+func (f *file) readStatements(content string) error {
+	if problem := (*lexError)(nil); errors.As(unlexable(content), &problem) {
+		return invalid(f.name, lineOf(content, problem.at), "%s", problem.problem)
+	}
+	stmts, err := scanner().Scan(content)
+	if err != nil {
+		return controlplane.Errorf(controlplane.Invalid, "%s:%w", f.name, err) // Atlas begins with line:column
+	}
+	cursor := 0
+	for _, stmt := range stmts {
+		at := stmt.Pos
+		if at < cursor || at > len(content) || !strings.HasPrefix(content[at:], stmt.Text) {
+			at = cursor + max(0, strings.Index(content[cursor:], stmt.Text))
+		}
+		cursor = at + len(stmt.Text)
+		s, err := newStatement(stmt.Text)
+		if err == nil {
+			err = s.check(f.alone)
+		}
+		if refusal, ok := errors.AsType[*refusal](err); ok {
+			e := invalid(f.name, lineOf(content, at+refusal.at), "%s", refusal.what)
+			e.Hint = refusal.hint
+			return e
+		}
+		f.statements = append(f.statements, s)
+	}
+	return nil
+}
+
+func unlexable(content string) error {
+	_, err := tokenize(content)
+	return err
+}
+
+// refusal is why a statement may not be part of a release.
+type refusal struct {
+	at   int // byte of the statement
+	what string
+	hint string
+}
+
+func (r *refusal) Error() string { return r.what }
+
+const oneMessage = "a file runs in a transaction of Manor's, together with the proof of its tenant and the revision"
+
+// forbidden are statements that would break out of the transaction, of the
+// tenant or of the session, by their first words.
+var forbidden = []struct{ words, what, hint string }{
+	{"COMMIT", "COMMIT would end the transaction", oneMessage},
+	{"END", "END would end the transaction", oneMessage},
+	{"ROLLBACK", "ROLLBACK would end the transaction", oneMessage},
+	{"ABORT", "ABORT would end the transaction", oneMessage},
+	{"BEGIN", "BEGIN would begin a transaction of its own", oneMessage},
+	{"START", "START TRANSACTION would begin a transaction of its own", oneMessage},
+	{"SAVEPOINT", "SAVEPOINT is transaction control", oneMessage},
+	{"RELEASE", "RELEASE is transaction control", oneMessage},
+	{"PREPARE", "PREPARE outlives the transaction", oneMessage},
+	{"EXECUTE", "EXECUTE needs a prepared statement of the session", oneMessage},
+	{"DEALLOCATE", "DEALLOCATE changes the session", oneMessage},
+	{"SET TRANSACTION", "SET TRANSACTION comes too late: the transaction has begun", oneMessage},
+	{"DISCARD", "DISCARD changes the session", oneMessage},
+	{"LISTEN", "LISTEN outlives the transaction", oneMessage},
+	{"UNLISTEN", "UNLISTEN changes the session", oneMessage},
+	{"LOAD", "LOAD outlives the transaction", oneMessage},
+	{"RESET", "RESET changes the session", "use SET LOCAL"},
+}
+
+// check refuses the statement where it would break out of its message.
+func (s *statement) check(alone bool) error {
+	for _, f := range forbidden {
+		if s.begins(f.words) {
+			return &refusal{s.tokens[0].at, f.what, f.hint}
+		}
+	}
+	for _, check := range []func() *refusal{s.checkSet, s.checkCopy, s.checkCursor, s.checkSetConfig, s.checkMeta} {
+		if r := check(); r != nil {
+			return r
+		}
+	}
+	if !alone && (s.mode == concurrently || s.mode == outside) {
+		return &refusal{s.tokens[0].at, s.what() + " cannot run in a transaction",
+			"begin the file with the line `-- atlas:txmode none` and a blank line"}
+	}
+	return nil
+}
+
+// targets are the settings that say whose data a statement reaches.
+var targets = []string{"search_path", "schema", "role", "session_authorization", "session"}
+
+// checkSet allows SET LOCAL of what does not lead out of the tenant, and SET CONSTRAINTS.
+func (s *statement) checkSet() *refusal {
+	if !s.begins("SET") || s.begins("SET CONSTRAINTS") {
+		return nil
+	}
+	at, rest := s.tokens[0].at, s.tokens[1:]
+	local := len(rest) > 0 && rest[0].is("LOCAL")
+	if len(rest) > 0 && (local || rest[0].is("SESSION")) {
+		rest = rest[1:]
+	}
+	for _, target := range targets {
+		if len(rest) > 0 && strings.EqualFold(rest[0].name(), target) {
+			return &refusal{at, fmt.Sprintf("SET %s would lead out of the tenant", strings.ToUpper(target)),
+				"name no schema: every statement runs in the tenant's own"}
+		}
+	}
+	if !local {
+		return &refusal{at, "SET outlives the transaction", "use SET LOCAL"}
+	}
+	return nil
+}
+
+// checkCopy refuses COPY with the client, which would wait for it forever.
+func (s *statement) checkCopy() *refusal {
+	if !s.begins("COPY") {
+		return nil
+	}
+	depth := 0
+	for i, t := range s.tokens[:len(s.tokens)-1] {
+		next := s.tokens[i+1]
+		switch {
+		case t.is("("):
+			depth++
+		case t.is(")"):
+			depth--
+		case depth == 0 && (t.is("FROM") || t.is("TO")) && (next.is("STDIN") || next.is("STDOUT")):
+			return &refusal{s.tokens[0].at, fmt.Sprintf("COPY %s %s needs a client that sends or takes rows",
+				strings.ToUpper(t.text), strings.ToUpper(next.text)), "use INSERT"}
+		}
+	}
+	return nil
+}
+
+func (s *statement) checkCursor() *refusal {
+	if s.begins("DECLARE") && s.find("WITH", "HOLD") >= 0 {
+		return &refusal{s.tokens[0].at, "a cursor WITH HOLD outlives the transaction", oneMessage}
+	}
+	return nil
+}
+
+// checkSetConfig refuses the function that does what SET may not, such as
+// pg_dump writes it.
+func (s *statement) checkSetConfig() *refusal {
+	for i, t := range s.tokens {
+		if !strings.EqualFold(t.name(), "set_config") || i+2 >= len(s.tokens) || !s.tokens[i+1].is("(") || s.tokens[i+2].kind != text {
+			continue
+		}
+		for _, target := range targets {
+			if strings.EqualFold(strings.Trim(s.tokens[i+2].text, "eE'"), target) {
+				return &refusal{t.at, fmt.Sprintf("set_config of %s would lead out of the tenant", target),
+					"name no schema: every statement runs in the tenant's own"}
+			}
+		}
+	}
+	return nil
+}
+
+func (s *statement) checkMeta() *refusal {
+	for _, t := range s.tokens {
+		if t.is(`\`) {
+			return &refusal{t.at, "a backslash begins a command of psql's, not SQL", "write it as SQL"}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,18 @@
+// Package migrator brings one release onto one tenant: parse, apply, revert.
+//
+// A [Release] is an Atlas directory, parsed once and shared read-only. Its
+// transactional files go to a tenant as one message in one round trip, each
+// file in a transaction of its own that begins with the proof of the target
+// (schema manor, package pg) and ends with Atlas's revision. What fails is told
+// by file, statement, SQLSTATE and position.
+//
+// Owns: how migration files are read, checked, sent and undone, and the rows of
+// Atlas's revision table. It is the only importer of Atlas.
+//
+// May import: pg, the nouns, pgx, Atlas.
+//
+// Doors: Parse; Release.Apply, Revert, ComputeReverses, ApplyCatalog;
+// CurrentVersion.
+//
+// Loops: none.
+package migrator

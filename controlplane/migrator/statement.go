@@ -1,0 +1,167 @@
+package migrator
+
+import (
+	"strings"
+)
+
+// mode is how a statement may run.
+type mode uint8
+
+const (
+	inside       mode = iota // in any transaction
+	ending                   // in a transaction, but may want to end it: DO, CALL
+	concurrently             // in no transaction because of the word CONCURRENTLY
+	outside                  // in no transaction: VACUUM and such
+)
+
+// statement is one statement of a migration file.
+type statement struct {
+	sql    string // as the file has it, with its semicolon
+	tokens []token
+	ended  bool // has its semicolon
+	mode   mode
+	within int // byte of the word CONCURRENTLY
+}
+
+// newStatement reads one statement as Atlas cut it out. Where PostgreSQL would
+// see none in it, or several, numbers of statements would mean nothing.
+func newStatement(sql string) (statement, error) {
+	tokens, err := tokenize(sql)
+	if err != nil {
+		problem := err.(*lexError)
+		return statement{}, &refusal{problem.at, problem.problem + ", as Atlas splits the file", "separate statements by atlas:delimiter"}
+	}
+	parts, err := split(tokens)
+	if err != nil {
+		problem := err.(*lexError)
+		return statement{}, &refusal{problem.at, problem.problem, ""}
+	}
+	switch {
+	case len(parts) == 0 && len(tokens) == 0:
+		return statement{}, &refusal{0, "Atlas takes the comment for a statement", "end the last line with a newline"}
+	case len(parts) == 0:
+		return statement{}, &refusal{0, "empty statement", "remove the semicolon"}
+	case len(parts) > 1:
+		return statement{}, &refusal{parts[1][0].at, "Atlas takes this and the statement before it for one", "separate statements by a semicolon or atlas:delimiter"}
+	case parts[0][0].kind != word && !parts[0][0].is("("):
+		return statement{}, &refusal{parts[0][0].at, "a statement cannot begin like this", "comments in /* */ must not hold others"}
+	}
+	s := statement{sql: sql, tokens: parts[0], ended: tokens[len(tokens)-1].is(";")}
+	s.classify()
+	return s, nil
+}
+
+// begins reports whether the statement begins with these keywords.
+func (s *statement) begins(words string) bool {
+	i := 0
+	for keyword := range strings.FieldsSeq(words) {
+		if i == len(s.tokens) || !s.tokens[i].is(keyword) {
+			return false
+		}
+		i++
+	}
+	return true
+}
+
+// find returns the index of the first run of these keywords, or -1.
+func (s *statement) find(keywords ...string) int {
+	for i := 0; i+len(keywords) <= len(s.tokens); i++ {
+		found := true
+		for k, keyword := range keywords {
+			found = found && s.tokens[i+k].is(keyword)
+		}
+		if found {
+			return i
+		}
+	}
+	return -1
+}
+
+// never are the statements that PostgreSQL runs in no transaction, by their
+// first words.
+var never = []string{
+	"VACUUM", "ALTER SYSTEM",
+	"CREATE DATABASE", "DROP DATABASE", "CREATE TABLESPACE", "DROP TABLESPACE",
+	"CREATE SUBSCRIPTION", "DROP SUBSCRIPTION",
+	"REINDEX DATABASE", "REINDEX SYSTEM", "REINDEX SCHEMA",
+}
+
+func (s *statement) classify() {
+	s.mode = inside
+	for _, words := range never {
+		if s.begins(words) {
+			s.mode = outside
+		}
+	}
+	if s.begins("DO") || s.begins("CALL") {
+		s.mode = ending
+	}
+	if i := s.find("CONCURRENTLY"); i >= 0 && s.takesConcurrently(i) {
+		s.mode, s.within = concurrently, s.tokens[i].at
+	}
+}
+
+// takesConcurrently reports whether the word at i is PostgreSQL's keyword and
+// forbids a transaction: REFRESH MATERIALIZED VIEW's does not.
+func (s *statement) takesConcurrently(i int) bool {
+	switch {
+	case s.begins("CREATE INDEX"), s.begins("DROP INDEX"):
+		return i == 2
+	case s.begins("CREATE UNIQUE INDEX"):
+		return i == 3
+	case s.begins("REINDEX"):
+		return true
+	case s.begins("ALTER TABLE"):
+		return s.find("DETACH", "PARTITION") >= 0
+	}
+	return false
+}
+
+// what names the statement to a human, by its first words.
+func (s *statement) what() string {
+	words := []string{}
+	for _, t := range s.tokens[:min(len(s.tokens), 3)] {
+		if t.kind == word {
+			words = append(words, strings.ToUpper(t.text))
+		}
+	}
+	switch s.mode {
+	case concurrently:
+		return strings.Join(words[:2], " ") + " CONCURRENTLY"
+	case outside:
+		return strings.Join(words[:min(len(words), 2)], " ")
+	}
+	return strings.Join(words, " ")
+}
+
+// plain is the statement without CONCURRENTLY, for an empty home. Blanks stand
+// in for the word, so that positions stay.
+func (s *statement) plain() string {
+	if s.mode != concurrently {
+		return s.sql
+	}
+	return s.sql[:s.within] + strings.Repeat(" ", len("CONCURRENTLY")) + s.sql[s.within+len("CONCURRENTLY"):]
+}
+
+// index returns the name of the index that CREATE or DROP INDEX CONCURRENTLY is
+// about, as written without its schema; "" where there is none or several.
+func (s *statement) index() (name string, drop bool) {
+	i := s.find("CONCURRENTLY") + 1
+	if s.mode != concurrently || s.find("INDEX") < 0 || s.begins("REINDEX") {
+		return "", false
+	}
+	drop = s.begins("DROP")
+	if i < len(s.tokens) && s.tokens[i].is("IF") {
+		i += 2 // IF EXISTS
+		if !drop {
+			i++ // IF NOT EXISTS
+		}
+	}
+	if i >= len(s.tokens) || s.tokens[i].is("ON") {
+		return "", drop
+	}
+	if drop && s.find(",") >= 0 {
+		return "", drop
+	}
+	return s.tokens[i].name(), drop
+}

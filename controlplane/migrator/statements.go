@@ -1,0 +1,246 @@
+package migrator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/pg"
+)
+
+// progress is how far a file that runs statement by statement has come, as
+// Atlas's revision tells it.
+type progress struct {
+	begun    bool
+	applied  int
+	hashes   []string // of the statements applied, as Atlas computes them
+	rejected bool     // the last attempt ended with an answer of the server's
+}
+
+// alone applies a file that has no transaction: statement by statement, the
+// tenant held by this session between them, the revision's progress recorded
+// after each. It goes on where an earlier attempt stopped.
+func (s *session) alone(ctx context.Context, f *file) Result {
+	res := s.message(ctx, s.holdScript(f), s.at.version)
+	if res.Outcome != Applied {
+		return res
+	}
+	p, err := s.readProgress(ctx, f)
+	if err == nil {
+		err = p.fits(f)
+	}
+	if err != nil {
+		return s.letGo(ctx, s.refuse("%w", err))
+	}
+	for i := p.applied; i < len(f.statements); i++ {
+		interrupted := i == p.applied && p.begun && !p.rejected
+		if res := s.one(ctx, f, i, interrupted); res.Outcome != Applied {
+			return s.letGo(ctx, res)
+		}
+	}
+	return s.message(ctx, s.finishScript(f), f.version)
+}
+
+// readProgress reads the revision of a file that this session holds the tenant for.
+func (s *session) readProgress(ctx context.Context, f *file) (p progress, err error) {
+	var hashes []byte
+	err = s.conn.QueryRow(ctx, `SELECT applied, coalesce(partial_hashes, 'null'), coalesce(error, '') <> ''
+		FROM `+pg.Quote(s.target.Schema)+`.atlas_schema_revisions WHERE version = $1`, unprepared, f.version).
+		Scan(&p.applied, &hashes, &p.rejected)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return progress{}, nil
+	}
+	if err != nil {
+		return p, fmt.Errorf("read the progress of %s: %w", f.name, err)
+	}
+	p.begun = true
+	return p, json.Unmarshal(hashes, &p.hashes)
+}
+
+// fits refuses to go on with a file whose first statements are not those that ran.
+func (p progress) fits(f *file) error {
+	for i := range p.applied {
+		if i >= len(f.partial) || i >= len(p.hashes) || p.hashes[i] != f.partial[i] {
+			return controlplane.Errorf(controlplane.Refused, "%s: statement %d was changed after it had been applied to this tenant", f.name, i+1).
+				WithHint("restore the first %d statements of the file", p.applied)
+		}
+	}
+	return nil
+}
+
+// one runs statement i of a file. What can be in a transaction is in one with
+// its record; for the rest, the record follows.
+func (s *session) one(ctx context.Context, f *file, i int, interrupted bool) Result {
+	if f.statements[i].mode == inside {
+		res := s.message(ctx, s.insideScript(f, i), s.at.version)
+		return s.reject(ctx, f, i, res)
+	}
+	if res := s.message(ctx, s.readyScript(f, i), s.at.version); res.Outcome != Applied {
+		return res
+	}
+	started := time.Now()
+	done, err := s.mendIndex(ctx, f.statements[i], interrupted)
+	if err != nil {
+		return s.reject(ctx, f, i, s.explain(bare(f, i), f.statements[i].sql, 0, err, time.Since(started)))
+	}
+	if !done {
+		if res := s.message(ctx, bare(f, i), s.at.version); res.Outcome != Applied {
+			res = s.reject(ctx, f, i, res)
+			if !s.conn.IsClosed() {
+				_, _ = s.mendIndex(ctx, f.statements[i], false) // an invalid index only slows the tenant down
+			}
+			return res
+		}
+	}
+	return s.message(ctx, s.noteScript(f, i+1, "", "", time.Since(started)), s.at.version)
+}
+
+// reject records that the server refused statement i, so that the next attempt
+// knows that it did not run.
+func (s *session) reject(ctx context.Context, f *file, i int, res Result) Result {
+	if res.Failure != nil && res.Outcome != Applied && !s.conn.IsClosed() {
+		s.message(ctx, s.noteScript(f, i, res.Failure.Message, f.statements[i].sql, 0), s.at.version)
+	}
+	return res
+}
+
+// letGo ends the hold on the tenant. A session that cannot is of no more use.
+func (s *session) letGo(ctx context.Context, res Result) Result {
+	if s.conn.IsClosed() {
+		return res
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if _, err := s.conn.Exec(ctx, "SELECT manor.release($1)", s.target.TenantID); err != nil {
+		_ = s.conn.Close(ctx)
+	}
+	return res
+}
+
+// mendIndex looks at the index that a statement makes or drops concurrently. An
+// invalid one, which a failed build leaves, is dropped. After an interruption
+// nobody knows whether the statement had come to its end; the index tells.
+func (s *session) mendIndex(ctx context.Context, st statement, interrupted bool) (done bool, err error) {
+	name, drop := st.index()
+	if name == "" {
+		return false, nil
+	}
+	var valid bool
+	err = s.conn.QueryRow(ctx, `SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+		WHERE c.relname = $1 AND c.relnamespace = quote_ident($2)::regnamespace`, name, s.target.Schema).Scan(&valid)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return drop && interrupted, nil
+	case err != nil:
+		return false, err
+	case drop:
+		return false, nil
+	case valid:
+		return interrupted, nil
+	}
+	_, err = s.conn.Exec(ctx, "DROP INDEX CONCURRENTLY "+pg.Quote(s.target.Schema)+"."+pg.Quote(name))
+	return false, err
+}
+
+// holdScript takes the tenant for this session and sets the session up.
+func (s *session) holdScript(f *file) *script {
+	var b builder
+	b.clean(f)
+	b.begin(f)
+	b.hold(f, s.at)
+	b.own(f, fmt.Sprintf("SET search_path = %s", searchPath(s.target.Schema)))
+	b.commit(nil)
+	return b.done()
+}
+
+func (b *builder) hold(f *file, at state) {
+	b.step(step{file: f})
+	b.part.WriteString("SELECT manor.hold(")
+	b.slot(identity)
+	fmt.Fprintf(&b.part, ", %s, %s, %s);\n", pg.Literal(at.version), pg.Literal(at.hash), pg.Literal(f.version))
+}
+
+// insideScript runs statement i and records it, in one transaction.
+func (s *session) insideScript(f *file, i int) *script {
+	var b builder
+	b.begin(f)
+	b.hold(f, s.at)
+	b.own(f, fmt.Sprintf("SET LOCAL lock_timeout = %d", s.limits.Lock.Milliseconds()))
+	b.own(f, fmt.Sprintf("SET LOCAL statement_timeout = %d", s.limits.Statement.Milliseconds()))
+	b.body(f, i+1, f.statements[i].sql, f.statements[i].ended)
+	b.note(f, i+1, "", "", sinceBegin)
+	b.commit(nil)
+	return b.done()
+}
+
+// readyScript precedes a statement that runs in no transaction. It has no time
+// limit, as it may well take long. Nobody waits behind CONCURRENTLY's locks, so
+// that may wait longer for them.
+func (s *session) readyScript(f *file, i int) *script {
+	wait := s.limits.Lock
+	if f.statements[i].mode == concurrently {
+		wait = s.limits.Statement
+	}
+	var b builder
+	b.begin(f)
+	b.hold(f, s.at)
+	b.note(f, i, "", "", "0")
+	b.own(f, fmt.Sprintf("SET lock_timeout = %d", wait.Milliseconds()))
+	b.commit(nil)
+	return b.done()
+}
+
+// noteScript proves the target and records how far the file has come.
+func (s *session) noteScript(f *file, applied int, problem, sql string, took time.Duration) *script {
+	var b builder
+	b.begin(f)
+	b.hold(f, s.at)
+	b.note(f, applied, problem, sql, fmt.Sprint(took.Nanoseconds()))
+	b.commit(nil)
+	return b.done()
+}
+
+// finishScript records the file as applied, stamps the tenant and lets it go.
+func (s *session) finishScript(f *file) *script {
+	var b builder
+	b.begin(f)
+	b.hold(f, s.at)
+	b.step(step{file: f})
+	b.part.WriteString("UPDATE ")
+	b.slot(quotedSchema)
+	b.part.WriteString(".atlas_schema_revisions SET partial_hashes = 'null' WHERE version = " + pg.Literal(f.version) + ";\n")
+	b.own(f, fmt.Sprintf("SELECT manor.stamp(m, m.epoch, %t, %s, %s) FROM manor.marker m WHERE m.tenant_id = %s",
+		s.target.ownDatabase(), pg.Literal(f.version), pg.Literal(s.release.hash), pg.Literal(s.target.TenantID)))
+	b.commit(f)
+	return b.done()
+}
+
+// bare is statement i and nothing else.
+func bare(f *file, i int) *script {
+	var b builder
+	b.body(f, i+1, f.statements[i].sql, true)
+	return b.done()
+}
+
+// note writes the revision of a file of which so many statements are applied.
+func (b *builder) note(f *file, applied int, problem, sql, nanoseconds string) {
+	hashes := "null"
+	if applied > 0 {
+		hashes = `["` + strings.Join(f.partial[:applied], `","`) + `"]`
+	}
+	b.step(step{file: f})
+	b.part.WriteString("INSERT INTO ")
+	b.slot(quotedSchema)
+	fmt.Fprintf(&b.part, `.atlas_schema_revisions AS r %s VALUES (%s, %s, 2, %d, %d, now(), %s, %s, %s, %s, %s, %s)
+ON CONFLICT (version) DO UPDATE SET applied = EXCLUDED.applied, total = EXCLUDED.total,
+	execution_time = r.execution_time + EXCLUDED.execution_time, error = EXCLUDED.error, error_stmt = EXCLUDED.error_stmt,
+	hash = EXCLUDED.hash, partial_hashes = EXCLUDED.partial_hashes, operator_version = EXCLUDED.operator_version;`+"\n",
+		revisionColumns, pg.Literal(f.version), pg.Literal(f.description), applied, len(f.statements), nanoseconds,
+		pg.Literal(problem), pg.Literal(sql), pg.Literal(f.hash), pg.Literal(hashes), pg.Literal(operator()))
+}

@@ -1,0 +1,18 @@
+// Package pg is one PostgreSQL cluster: names, connections, roles, databases,
+// homes, markers, fingerprints. All our DDL on clusters is here.
+//
+// Owns: everything on a cluster that Manor made, and nothing else. Roles carry
+// a comment that says so, databases an owner that Manor made, homes a row in
+// schema manor; what lacks them is never altered or dropped.
+//
+// May import: the nouns and pgx.
+//
+// Doors: Connect and Login.Config open connections; Inspect and Facts.Check
+// look at a cluster. With the control login, which needs CREATEDB and
+// CREATEROLE and no more: CreateDatabase, DropDatabase, CreateRoles, DropRoles,
+// SetLogins. With the owner login of one database: FurnishDatabase, CreateHome,
+// DropHome, ReadMarkers. With any: Fingerprint. Each may be repeated, after any
+// failure, and run concurrently with itself.
+//
+// Loops: none.
+package pg

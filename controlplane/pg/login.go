@@ -1,0 +1,104 @@
+package pg
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/manorhq/manor/controlplane"
+)
+
+// connectTimeout bounds one attempt at one address, log-in included.
+const connectTimeout = 5 * time.Second
+
+// keepAlive finds out within 30 s that a server has gone without a word.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+
+// Login is a role of a cluster and the way there.
+type Login struct {
+	Address  controlplane.Address
+	User     string
+	Password controlplane.Secret
+	TLS      controlplane.TLS
+}
+
+// blank is a configuration that holds pgx's defaults and nothing of this
+// machine: pgx accepts no other than those it parsed itself, and would take
+// hosts, passwords and options from PG* variables and ~/.pgpass.
+var blank = parseBlank()
+
+func parseBlank() *pgx.ConnConfig {
+	for _, entry := range os.Environ() {
+		if name, value, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "PG") {
+			os.Unsetenv(name)
+			defer os.Setenv(name, value)
+		}
+	}
+	c, err := pgx.ParseConfig("host=none user=none password=none dbname=none sslmode=disable sslrootcert='' sslcert='' sslkey=''")
+	if err != nil {
+		panic(err) // the string above is a constant
+	}
+	return c
+}
+
+// Config is how pgx connects to a database with this login. It comes from the
+// login's fields only, never from the environment. Several hosts are tried in
+// order, and the first that takes writes is used.
+func (l Login) Config(database, application string) (*pgx.ConnConfig, error) {
+	hosts, ports, err := l.Address.Split()
+	if err != nil {
+		return nil, err
+	}
+	if l.User == "" || database == "" {
+		return nil, controlplane.Errorf(controlplane.Invalid, "connect to %s: the user or the database is missing", l.Address)
+	}
+	c := blank.Copy()
+	c.User, c.Password, c.Database = l.User, l.Password.Reveal(), database
+	c.RuntimeParams = map[string]string{
+		"application_name":            application,
+		"client_encoding":             "UTF8",
+		"search_path":                 "pg_catalog", // nothing that somebody put into a schema may stand in for what we call
+		"standard_conforming_strings": "on",
+	}
+	c.ConnectTimeout = connectTimeout
+	c.DialFunc = (&net.Dialer{Timeout: connectTimeout, KeepAliveConfig: keepAlive}).DialContext
+	c.Fallbacks = nil
+	for i, host := range hosts {
+		tlsConfig, err := newTLS(l.TLS, host)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			c.Host, c.Port, c.TLSConfig = host, ports[0], tlsConfig
+			continue
+		}
+		c.Fallbacks = append(c.Fallbacks, &pgconn.FallbackConfig{Host: host, Port: ports[i], TLSConfig: tlsConfig})
+	}
+	if len(hosts) > 1 {
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite // of a primary and its standbys, the primary
+	}
+	if cmp.Or(l.TLS.Mode, verifyFull) == disable {
+		c.RequireAuth = "!password" // a server could ask for the password in the clear
+	}
+	return c, nil
+}
+
+// Connect opens a connection. Its errors are *controlplane.Error: Unavailable
+// when nothing answers, Refused when the server turns the login away.
+func Connect(ctx context.Context, l Login, database, application string) (*pgx.Conn, error) {
+	config, err := l.Config(database, application)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, ConnectError("", err)
+	}
+	return conn, nil
+}

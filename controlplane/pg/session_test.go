@@ -1,0 +1,110 @@
+package pg
+
+import (
+	"context"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/internal/devpg"
+	"github.com/manorhq/manor/internal/pgtest"
+)
+
+func TestRefusedLoginsLeaveNoSessionAndLetNoneIn(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	d, h, k := f.plan()
+	f.make(d, k, h)
+	control, super := f.control(), f.super("postgres")
+	sessions := func() []string {
+		return query(t, super, "SELECT usename::text FROM pg_stat_activity WHERE usename IN ($1, $2)", h.Logins[0], h.Logins[1])
+	}
+	for range 5 {
+		must(t, SetLogins(t.Context(), control, h, true))
+		stop := f.hammer(d, h, k)
+		must(t, SetLogins(t.Context(), control, h, false))
+		left := sessions()
+		stop()
+		if left = append(left, sessions()...); len(left) > 0 {
+			t.Fatalf("sessions of %v after they were refused", left)
+		}
+	}
+	if _, err := Connect(t.Context(), f.as(h.Logins[0], k[h.Logins[0]]), d.Name, "test"); controlplane.CodeOf(err) != controlplane.Refused {
+		t.Errorf("a refused login: %v", err)
+	}
+	must(t, SetLogins(t.Context(), control, h, true))
+	f.connect(f.as(h.Logins[1], k[h.Logins[1]]), d.Name)
+}
+
+// hammer logs in over and over, from several sides, and keeps what it gets
+// until it is taken away. It returns once each side is in.
+func (f *fixture) hammer(d Database, h Home, k keys) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var in, all sync.WaitGroup
+	for i := range 8 {
+		login := f.as(h.Logins[i%2], k[h.Logins[i%2]])
+		in.Add(1)
+		all.Go(func() {
+			first := sync.OnceFunc(in.Done)
+			defer first()
+			for ctx.Err() == nil {
+				conn, err := Connect(ctx, login, d.Name, "hammer")
+				if err == nil {
+					first()
+					_, _ = conn.Exec(ctx, "SELECT pg_sleep(3600)")
+					_ = conn.Close(context.Background())
+				}
+			}
+		})
+	}
+	in.Wait()
+	return func() { cancel(); all.Wait() }
+}
+
+func TestLoginsThatDoNotExistCannotBeAllowedButRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, h, _ := f.plan()
+	control := f.control()
+	must(t, SetLogins(t.Context(), control, h, false))
+	if err := SetLogins(t.Context(), control, h, true); controlplane.CodeOf(err) != controlplane.NotFound {
+		t.Errorf("allowed: %v", err)
+	}
+}
+
+// The server logs every statement; no password may be in one, nor in an error.
+func TestPasswordsNeverReachTheServersLog(t *testing.T) {
+	t.Parallel()
+	s := pgtest.NewServer(t, devpg.Config{Settings: map[string]string{"log_statement": "all", "log_min_error_statement": "debug5"}})
+	f := newFixtureOn(t, s)
+	d, h, k := f.plan()
+	f.make(d, k, h)
+	control := f.control()
+	foreign := h
+	foreign.Role = "pg_monitor"
+	fails := []error{CreateRoles(t.Context(), control, foreign)}
+	foreign.Role, foreign.Connect = h.Role, "no_such_role"
+	fails = append(fails, CreateRoles(t.Context(), control, foreign))
+	for _, login := range h.Logins {
+		f.connect(f.as(login, k[login]), d.Name)
+		_, err := Connect(t.Context(), f.as(login, k[login]), "postgres_", "test")
+		fails = append(fails, err)
+	}
+	log, err := os.ReadFile(s.LogFile())
+	must(t, err)
+	if !strings.Contains(string(log), h.Verifiers[0]) {
+		t.Fatal("the log does not show the statements: the test proves nothing")
+	}
+	for role, password := range k {
+		if strings.Contains(string(log), password.Reveal()) {
+			t.Errorf("the password of %s is in the server's log", role)
+		}
+		for _, err := range fails {
+			if err == nil || strings.Contains(err.Error(), password.Reveal()) {
+				t.Errorf("the password of %s is in an error, or there is none: %v", role, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,225 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/credential"
+	"github.com/manorhq/manor/controlplane/fleet"
+	"github.com/manorhq/manor/controlplane/migrator"
+	"github.com/manorhq/manor/controlplane/pg"
+	"github.com/manorhq/manor/controlplane/secret"
+	"github.com/manorhq/manor/ent"
+)
+
+// Service is the provision room.
+type Service struct {
+	cat   *catalog.Catalog
+	keys  *secret.Keyring
+	fleet *fleet.Service
+}
+
+// New furnishes the room.
+func New(cat *catalog.Catalog, keys *secret.Keyring, f *fleet.Service) *Service {
+	return &Service{cat: cat, keys: keys, fleet: f}
+}
+
+// Site is one home: whose it is and where.
+type Site struct {
+	TenantID  string
+	Slug      string
+	Isolation controlplane.Isolation
+	Placement controlplane.Placement
+}
+
+// limits for the first migration of a home nobody uses yet: no lock is waited
+// for, and statements may take their time.
+var limits = migrator.Limits{Lock: 5 * time.Second, Statement: 5 * time.Minute}
+
+// connectionLimit is how many sessions each of a tenant's logins may have
+// until tiers say otherwise.
+const connectionLimit = 50
+
+// Build makes the home and takes it to a version of a release (nil: it stays
+// empty). The error is a *[Refusal] when trying again cannot help.
+func (s *Service) Build(ctx context.Context, site Site, release *migrator.Release, version string) error {
+	database, err := s.fleet.EnsureDatabase(ctx, site.Placement.DatabaseID)
+	if err != nil {
+		return err
+	}
+	home, err := s.home(ctx, site, database)
+	if err != nil {
+		return err
+	}
+	if err := s.roles(ctx, site, home); err != nil {
+		return err
+	}
+	owner, err := s.fleet.Owner(ctx, database.ID)
+	if err != nil {
+		return err
+	}
+	conn, err := owner.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	if err := pg.CreateHome(ctx, conn.Conn, home); err != nil {
+		return fmt.Errorf("create the home of tenant %s: %w", site.Slug, err)
+	}
+	if release == nil || version == "" {
+		return nil
+	}
+	return migrate(ctx, conn, site, home, release, version)
+}
+
+// Refusal is a home that cannot be built as it is wanted: its first migration
+// fails.
+type Refusal struct{ Failure *controlplane.Failure }
+
+func (r *Refusal) Error() string { return r.Failure.String() }
+
+func migrate(ctx context.Context, conn *fleet.Conn, site Site, home pg.Home, release *migrator.Release, version string) error {
+	from, err := migrator.CurrentVersion(ctx, conn.Conn, home.Schema)
+	if err != nil {
+		return fmt.Errorf("read the version of tenant %s: %w", site.Slug, err)
+	}
+	target := migrator.Target{Marker: home.Marker, Isolation: site.Isolation, From: from, Fresh: true}
+	result := release.Apply(ctx, conn.Conn, target, version, limits)
+	switch result.Outcome {
+	case migrator.Applied, migrator.Current:
+		return nil
+	case migrator.Failed:
+		return &Refusal{result.Failure}
+	}
+	if result.Err != nil {
+		return fmt.Errorf("migrate the new home of tenant %s: %w", site.Slug, result.Err)
+	}
+	return fmt.Errorf("migrate the new home of tenant %s: %s", site.Slug, result.Failure)
+}
+
+func (s *Service) roles(ctx context.Context, site Site, home pg.Home) error {
+	control, err := s.fleet.Control(ctx, site.Placement.ClusterID)
+	if err != nil {
+		return err
+	}
+	defer control.Release()
+	if err := pg.CreateRoles(ctx, control.Conn, home); err != nil {
+		return fmt.Errorf("create the roles of tenant %s: %w", site.Slug, err)
+	}
+	return nil
+}
+
+// home is the site as package pg wants it, with fresh verifiers and a fence
+// newer than any before.
+func (s *Service) home(ctx context.Context, site Site, database *ent.Database) (pg.Home, error) {
+	h, err := s.names(ctx, site, database)
+	if err != nil {
+		return h, err
+	}
+	passwords, err := credential.Passwords(ctx, s.cat.Ent(), s.keys, site.TenantID)
+	if err != nil {
+		return h, err
+	}
+	for i, p := range passwords {
+		if h.Verifiers[i], err = pg.Verifier(p); err != nil {
+			return h, fmt.Errorf("make the verifier of %s: %w", h.Logins[i], err)
+		}
+	}
+	return h, nil
+}
+
+// names is home without what only making it needs.
+func (s *Service) names(ctx context.Context, site Site, database *ent.Database) (pg.Home, error) {
+	incarnation, err := s.cat.Incarnation(ctx)
+	if err != nil {
+		return pg.Home{}, err
+	}
+	var epoch int64
+	err = s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
+		epoch, err = tx.NextEpoch(ctx)
+		return err
+	})
+	if err != nil {
+		return pg.Home{}, err
+	}
+	p := site.Placement
+	return pg.Home{
+		TenantID: site.TenantID, Slug: site.Slug, Database: database.Name, Connect: database.ConnectRole,
+		Schema: p.Schema, Role: p.Role, Logins: p.Logins, ConnectionLimit: connectionLimit,
+		Marker: pg.Marker{TenantID: site.TenantID, Slug: site.Slug, Schema: p.Schema, Incarnation: incarnation,
+			Generation: p.Generation, Epoch: epoch},
+	}, nil
+}
+
+// Raze removes the home, its roles and, in database isolation, its database.
+func (s *Service) Raze(ctx context.Context, site Site) error {
+	database, err := s.cat.Ent().Database.Get(ctx, site.Placement.DatabaseID)
+	if ent.IsNotFound(err) { // razed before, as far as its database goes
+		database = &ent.Database{Name: site.Placement.Database}
+	} else if err != nil {
+		return fmt.Errorf("read the database of tenant %s: %w", site.Slug, err)
+	}
+	home, err := s.names(ctx, site, database)
+	if err != nil {
+		return err
+	}
+	if err := s.raze(ctx, site, home); err != nil {
+		return err
+	}
+	control, err := s.fleet.Control(ctx, site.Placement.ClusterID)
+	if err != nil {
+		return err
+	}
+	defer control.Release()
+	if err := pg.DropRoles(ctx, control.Conn, home); err != nil {
+		return fmt.Errorf("drop the roles of tenant %s: %w", site.Slug, err)
+	}
+	return nil
+}
+
+func (s *Service) raze(ctx context.Context, site Site, home pg.Home) error {
+	if site.Isolation == controlplane.IsolationDatabase {
+		return s.fleet.DropDatabase(ctx, site.Placement.DatabaseID)
+	}
+	// A shared database may not be there yet when its first tenant failed.
+	if _, err := s.fleet.EnsureDatabase(ctx, site.Placement.DatabaseID); err != nil {
+		return err
+	}
+	owner, err := s.fleet.Owner(ctx, site.Placement.DatabaseID)
+	if err != nil {
+		return err
+	}
+	conn, err := owner.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	if err := pg.DropHome(ctx, conn.Conn, home); err != nil {
+		return fmt.Errorf("drop the home of tenant %s: %w", site.Slug, err)
+	}
+	return nil
+}
+
+// Admit lets the tenant's logins in, or keeps them out and ends their sessions.
+func (s *Service) Admit(ctx context.Context, site Site, allowed bool) error {
+	database, err := s.fleet.Database(ctx, site.Placement.DatabaseID)
+	if err != nil {
+		return err
+	}
+	home, err := s.names(ctx, site, database)
+	if err != nil {
+		return err
+	}
+	control, err := s.fleet.Control(ctx, site.Placement.ClusterID)
+	if err != nil {
+		return err
+	}
+	defer control.Release()
+	if err := pg.SetLogins(ctx, control.Conn, home, allowed); err != nil {
+		return fmt.Errorf("let the logins of tenant %s in or out: %w", site.Slug, err)
+	}
+	return nil
+}

@@ -1,0 +1,179 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/fleet"
+	"github.com/manorhq/manor/controlplane/migrator"
+	"github.com/manorhq/manor/controlplane/pg"
+)
+
+const (
+	// maxAttempts is how often a target that is deferred comes back before it
+	// counts as failed.
+	maxAttempts = 8
+	// firstPause doubles with every attempt, up to maxPause.
+	firstPause = 500 * time.Millisecond
+	maxPause   = 30 * time.Second
+)
+
+// limits bound what a rollout may do to a tenant's users: nobody waits longer
+// than Lock behind us, and no statement holds a lock longer than Statement.
+var limits = migrator.Limits{Lock: 500 * time.Millisecond, Statement: 30 * time.Second}
+
+// result is what happened to one target; a batch's results are stored together.
+type result struct {
+	ID        int
+	Status    controlplane.TargetStatus
+	Version   string // at which the tenant is now
+	Failure   *controlplane.Failure
+	Duration  time.Duration
+	NotBefore *time.Time // for those that come back
+	Tried     bool       // counts as an attempt
+}
+
+// attempt works on one target. A panic fails that target and nothing else.
+func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
+	began := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("panic while working on a target", "rollout", t.RolloutID, "tenant", t.Slug, "panic", p, "stack", string(debug.Stack()))
+			r = result{Status: failedIn(l), Version: t.Version, Failure: &controlplane.Failure{Message: "Manor failed on this tenant (see its log)"}}
+		}
+		r.ID, r.Duration, r.Tried = t.ID, time.Since(began), true
+	}()
+	if t.placement == nil || !t.tenant.State.Migratable() {
+		return result{Status: controlplane.TargetSkipped, Version: t.Version, Failure: &controlplane.Failure{Message: "the tenant is " + string(t.tenant.State)}}
+	}
+	owner, err := s.fleet.Owner(ctx, t.placement.DatabaseID)
+	if err != nil {
+		return deferred(t, &controlplane.Failure{Message: err.Error()}, controlplane.TargetDeferred)
+	}
+	return s.try(ctx, l, t, owner)
+}
+
+// try sends the migration and, when the tenant turns out to be elsewhere than
+// the catalog thinks or the answer was lost, reads where it is.
+func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Owner) result {
+	expected := t.Version
+	for range 2 {
+		done, err := s.send(ctx, l, t, owner, expected)
+		if err != nil {
+			return deferred(t, &controlplane.Failure{Message: err.Error()}, controlplane.TargetDeferred)
+		}
+		if done.Outcome != migrator.Unknown && !elsewhere(done.Err) {
+			return judge(l, t, done)
+		}
+		actual, err := readVersion(ctx, owner, t.placement.Schema)
+		if err != nil {
+			return deferred(t, &controlplane.Failure{Message: err.Error()}, controlplane.TargetUnknown)
+		}
+		if actual == goal(l, t) {
+			return result{Status: arrived(l), Version: actual}
+		}
+		if l.batch.Direction == down && actual != t.Version && done.Outcome != migrator.Unknown {
+			return result{Status: controlplane.TargetNeedsAttention, Version: actual,
+				Failure: &controlplane.Failure{Message: "the tenant is at " + actual + ", not where the rollout left it (" + t.Version + ")"}}
+		}
+		expected = actual
+	}
+	return deferred(t, &controlplane.Failure{Message: "the tenant's version keeps changing: another tool is at work on it"}, controlplane.TargetDeferred)
+}
+
+// elsewhere reports whether a tenant's revisions say another version than expected.
+func elsewhere(err error) bool {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && refused.Code == pg.StateOtherAt
+}
+
+// send is one message to one tenant.
+func (s *Service) send(ctx context.Context, l *lease, t leased, owner *fleet.Owner, expected string) (migrator.Result, error) {
+	conn, err := owner.Acquire(ctx)
+	if err != nil {
+		return migrator.Result{}, err
+	}
+	defer conn.Release()
+	to := migrator.Target{
+		Marker: pg.Marker{TenantID: t.TenantID, Slug: t.Slug, Schema: t.placement.Schema, Incarnation: l.incarnation,
+			Generation: t.placement.Generation, Epoch: l.batch.Epoch},
+		Isolation: t.tenant.Isolation, From: expected,
+	}
+	if l.batch.Direction == down {
+		return l.release.Revert(ctx, conn.Conn, to, t.FromVersion, l.reverses, limits), nil
+	}
+	return l.release.Apply(ctx, conn.Conn, to, l.rollout.Version, limits), nil
+}
+
+func readVersion(ctx context.Context, owner *fleet.Owner, schema string) (string, error) {
+	conn, err := owner.Acquire(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Release()
+	return migrator.CurrentVersion(ctx, conn.Conn, schema)
+}
+
+// judge turns what the migrator says into what happened to the target.
+func judge(l *lease, t leased, done migrator.Result) result {
+	switch done.Outcome {
+	case migrator.Applied, migrator.Current:
+		return result{Status: arrived(l), Version: done.Version}
+	case migrator.Failed:
+		return result{Status: failedIn(l), Version: done.Version, Failure: done.Failure}
+	default: // Deferred, Stopped
+		r := deferred(t, done.Failure, controlplane.TargetDeferred)
+		r.Version = done.Version
+		if r.Status == controlplane.TargetFailed {
+			r.Status = failedIn(l)
+		}
+		return r
+	}
+}
+
+// deferred lets a target come back later, with jitter, unless it has come back
+// too often.
+func deferred(t leased, failure *controlplane.Failure, status controlplane.TargetStatus) result {
+	r := result{Status: status, Version: t.Version, Failure: failure}
+	if t.Attempts+1 >= maxAttempts {
+		if t.Direction == down {
+			r.Status = controlplane.TargetNeedsAttention
+		} else if status != controlplane.TargetUnknown {
+			r.Status = controlplane.TargetFailed
+		}
+	}
+	if !r.Status.Done() {
+		pause := min(firstPause<<t.Attempts, maxPause)
+		at := time.Now().Add(pause/2 + rand.N(pause))
+		r.NotBefore = &at
+	}
+	return r
+}
+
+// goal is the version a target is to arrive at.
+func goal(l *lease, t leased) string {
+	if l.batch.Direction == down {
+		return t.FromVersion
+	}
+	return l.rollout.Version
+}
+
+func arrived(l *lease) controlplane.TargetStatus {
+	if l.batch.Direction == down {
+		return controlplane.TargetRolledBack
+	}
+	return controlplane.TargetSucceeded
+}
+
+func failedIn(l *lease) controlplane.TargetStatus {
+	if l.batch.Direction == down {
+		return controlplane.TargetNeedsAttention
+	}
+	return controlplane.TargetFailed
+}

@@ -1,0 +1,150 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/batch"
+	"github.com/manorhq/manor/ent/placement"
+	"github.com/manorhq/manor/ent/rollout"
+	"github.com/manorhq/manor/ent/target"
+	"github.com/manorhq/manor/ent/tenant"
+)
+
+// takeBatch leases a queued batch under a new epoch. Leases run on the
+// catalog's clock. It returns nil when there is nothing to take.
+func takeBatch(ctx context.Context, tx *catalog.Tx, id int, worker string) (*ent.Batch, error) {
+	b, err := tx.Batch.Query().Where(batch.ID(id)).ForUpdate().Only(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("lock batch %d: %w", id, err)
+	}
+	if b.State != batchQueued {
+		return nil, nil
+	}
+	epoch, err := tx.NextEpoch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = exec(ctx, tx, `UPDATE batches SET state = $2, epoch = $3, worker = $4, updated_at = clock_timestamp(),
+		lease_until = clock_timestamp() + make_interval(secs => $5) WHERE id = $1`, id, batchRunning, epoch, worker, leaseTime.Seconds())
+	if err != nil {
+		return nil, fmt.Errorf("lease batch %d: %w", id, err)
+	}
+	b.State, b.Epoch, b.Worker = batchRunning, epoch, worker
+	return b, nil
+}
+
+// takeTargets marks the targets of a leased batch as running and reads what
+// the catalog knows of their tenants now. A target that the rollout has not
+// changed yet starts from where its tenant is now.
+func takeTargets(ctx context.Context, tx *catalog.Tx, b *ent.Batch) ([]leased, error) {
+	err := exec(ctx, tx, `UPDATE targets t SET status = $2, updated_at = clock_timestamp(),
+			from_version = CASE WHEN t.version = t.from_version THEN n.version ELSE t.from_version END,
+			from_release_id = CASE WHEN t.version = t.from_version THEN n.release_id ELSE t.from_release_id END,
+			version = n.version
+		FROM tenants n WHERE n.id = t.tenant_id AND t.batch_id = $1 AND t.direction = $3`, b.ID, controlplane.TargetRunning, up)
+	if err == nil {
+		err = exec(ctx, tx, `UPDATE targets SET status = $2, updated_at = clock_timestamp() WHERE batch_id = $1 AND direction = $3`,
+			b.ID, controlplane.TargetRunning, down)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take the targets of batch %d: %w", b.ID, err)
+	}
+	targets, err := tx.Target.Query().Where(target.BatchID(b.ID)).Order(target.BySlug()).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the targets of batch %d: %w", b.ID, err)
+	}
+	return withTenants(ctx, tx, targets)
+}
+
+func withTenants(ctx context.Context, tx *catalog.Tx, targets []*ent.Target) ([]leased, error) {
+	ids := make([]string, len(targets))
+	for i, t := range targets {
+		ids[i] = t.TenantID
+	}
+	tenants, err := tx.Tenant.Query().Where(tenant.IDIn(ids...)).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the tenants of a batch: %w", err)
+	}
+	placements, err := tx.Placement.Query().Where(placement.TenantIDIn(ids...)).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the placements of a batch: %w", err)
+	}
+	byID, at := map[string]*ent.Tenant{}, map[string]*ent.Placement{}
+	for _, t := range tenants {
+		byID[t.ID] = t
+	}
+	for _, p := range placements {
+		at[p.TenantID] = p
+	}
+	out := make([]leased, len(targets))
+	for i, t := range targets {
+		out[i] = leased{t, byID[t.TenantID], at[t.TenantID]}
+	}
+	return out, nil
+}
+
+// renew extends the lease of a batch and reports whether it is still held.
+func (s *Service) renew(ctx context.Context, b *ent.Batch) (held bool, err error) {
+	tag, err := s.cat.Pool().Exec(ctx, `UPDATE batches SET lease_until = clock_timestamp() + make_interval(secs => $3)
+		WHERE id = $1 AND epoch = $2 AND state = 'running'`, b.ID, b.Epoch, leaseTime.Seconds())
+	return tag.RowsAffected() == 1, err
+}
+
+// takeBack ends the leases that have run out; their targets wait for a new batch.
+func takeBack(ctx context.Context, tx *catalog.Tx) error {
+	err := exec(ctx, tx, `WITH expired AS (
+			SELECT id FROM batches WHERE state = 'running' AND lease_until < clock_timestamp() FOR UPDATE SKIP LOCKED
+		), closed AS (
+			UPDATE batches SET state = 'done', updated_at = clock_timestamp() WHERE id IN (SELECT id FROM expired)
+		)
+		UPDATE targets SET status = $1, batch_id = NULL, updated_at = clock_timestamp()
+		WHERE batch_id IN (SELECT id FROM expired) AND status = $2`, controlplane.TargetPending, controlplane.TargetRunning)
+	if err != nil {
+		return fmt.Errorf("take back expired batches: %w", err)
+	}
+	return nil
+}
+
+// lostBatches are those handed out for longer than a lease that nobody took.
+func lostBatches(ctx context.Context, tx *catalog.Tx) (ids []int, err error) {
+	err = tx.Conn(func(conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, `SELECT b.id FROM batches b JOIN rollouts r ON r.id = b.rollout_id
+			WHERE b.state = 'queued' AND r.state IN ('running', 'rolling_back')
+			AND b.updated_at < clock_timestamp() - make_interval(secs => $1)`, leaseTime.Seconds())
+		if err != nil {
+			return err
+		}
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[int])
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for lost batches: %w", err)
+	}
+	return ids, nil
+}
+
+// atWork are the rollouts that something is to be done about.
+func atWork(ctx context.Context, tx *catalog.Tx) ([]string, error) {
+	ids, err := tx.Rollout.Query().Where(rollout.StateIn(controlplane.RolloutRunning, controlplane.RolloutRollingBack)).IDs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for rollouts at work: %w", err)
+	}
+	return ids, nil
+}
+
+// tenantsElsewhere reports whether any tenant that can be migrated is not at a
+// version.
+func tenantsElsewhere(ctx context.Context, tx *catalog.Tx, version string) (bool, error) {
+	elsewhere, err := tx.Tenant.Query().
+		Where(tenant.StateIn(controlplane.TenantActive, controlplane.TenantSuspended), tenant.VersionNEQ(version)).Exist(ctx)
+	if err != nil {
+		return false, fmt.Errorf("look for tenants at other versions than %s: %w", version, err)
+	}
+	return elsewhere, nil
+}

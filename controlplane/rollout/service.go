@@ -1,0 +1,321 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/access"
+	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/fleet"
+	"github.com/manorhq/manor/controlplane/pg"
+	"github.com/manorhq/manor/controlplane/release"
+	"github.com/manorhq/manor/controlplane/selector"
+	"github.com/manorhq/manor/controlplane/tenant"
+	"github.com/manorhq/manor/controlplane/work"
+	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/target"
+)
+
+// Service is the rollout room.
+type Service struct {
+	cat      *catalog.Catalog
+	guard    access.Guard
+	fleet    *fleet.Service
+	releases *release.Service
+	queue    *work.Queue
+	log      *slog.Logger
+	worker   string // this process, in leases
+
+	drain    chan struct{} // closed when no new target is to be started
+	drainOne sync.Once
+}
+
+// New furnishes the room and registers its loops with the queue. worker names
+// this process in leases.
+func New(cat *catalog.Catalog, f *fleet.Service, r *release.Service, q *work.Queue, log *slog.Logger, worker string) *Service {
+	s := &Service{cat: cat, fleet: f, releases: r, queue: q, log: log, worker: worker, drain: make(chan struct{})}
+	work.Handle(q, time.Minute, func(ctx context.Context, job advanceJob) error { return s.Advance(ctx, job.Rollout) })
+	work.Handle(q, batchTimeout, func(ctx context.Context, job batchJob) error { return s.WorkBatch(ctx, job.Batch) })
+	work.Handle(q, time.Minute, func(ctx context.Context, _ sweepJob) error { return s.Sweep(ctx) })
+	work.Every(q, sweepInterval, sweepJob{})
+	return s
+}
+
+// Drain makes running batches start no further tenant; those in hand are
+// finished and the rest is given back.
+func (s *Service) Drain() { s.drainOne.Do(func() { close(s.drain) }) }
+
+// frozen is one tenant of a selection, as a rollout finds it.
+type frozen struct {
+	tenant      controlplane.Tenant
+	status      controlplane.TargetStatus
+	reason      string // why it is skipped
+	fromRelease string
+}
+
+// Start freezes the selection and starts the rollout over it.
+func (s *Service) Start(ctx context.Context, by controlplane.Actor, n controlplane.NewRollout) (*controlplane.Rollout, error) {
+	if err := s.guard.See(by, "rollout.start", n.Release); err != nil {
+		return nil, err
+	}
+	r, targets, err := s.prepare(ctx, s.cat.Ent(), &n)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.answering(ctx, targets); err != nil {
+		return nil, err
+	}
+	if n.OnError == controlplane.OnErrorRollback {
+		if err := s.reversible(ctx, r, n.Version, targets); err != nil {
+			return nil, err
+		}
+	}
+	var row *ent.Rollout
+	err = s.cat.InTx(ctx, func(tx *catalog.Tx) error {
+		// Frozen again inside the transaction: what was dialled above may have taken seconds.
+		if _, targets, err = s.prepare(ctx, tx.Client(), &n); err != nil {
+			return err
+		}
+		row, err = s.start(ctx, tx, by, n, r, targets)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.noun(ctx, row)
+}
+
+func (s *Service) start(ctx context.Context, tx *catalog.Tx, by controlplane.Actor, n controlplane.NewRollout, r *controlplane.Release, targets []frozen) (*ent.Rollout, error) {
+	id := "r_" + pg.NewName("")[:8]
+	if err := s.guard.Permit(ctx, tx, by, "rollout.start", id, n); err != nil {
+		return nil, err
+	}
+	if err := unclaimed(ctx, tx, targets); err != nil {
+		return nil, err
+	}
+	row, err := tx.Rollout.Create().SetID(id).SetState(controlplane.RolloutPlanned).SetReleaseID(r.ID).SetVersion(n.Version).
+		SetSelector(n.Select).SetBatchSize(n.BatchSize).SetConcurrency(n.Concurrency).SetOnError(n.OnError).
+		SetCreatedBy(by.String()).Save(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("store rollout %s: %w", id, err)
+	}
+	if err := insertTargets(ctx, tx, id, targets); err != nil {
+		return nil, err
+	}
+	if row, err = become(ctx, tx, row, controlplane.RolloutRunning, ""); err != nil {
+		return nil, err
+	}
+	return row, s.queue.Enqueue(ctx, tx, advanceJob{Rollout: id})
+}
+
+// Plan says what a rollout would do. It changes nothing.
+func (s *Service) Plan(ctx context.Context, by controlplane.Actor, n controlplane.NewRollout) (*controlplane.RolloutPlan, error) {
+	if err := s.guard.See(by, "rollout.plan", n.Release); err != nil {
+		return nil, err
+	}
+	r, targets, err := s.prepare(ctx, s.cat.Ent(), &n)
+	if err != nil {
+		return nil, err
+	}
+	return describe(r, n, targets), nil
+}
+
+func describe(r *controlplane.Release, n controlplane.NewRollout, targets []frozen) *controlplane.RolloutPlan {
+	plan := &controlplane.RolloutPlan{Release: r.Name, Version: n.Version, Tenants: len(targets),
+		From: map[string]int{}, Clusters: map[string]int{}, Versions: []controlplane.Version{}, Skipped: []controlplane.TenantResult{}}
+	lowest := n.Version
+	var waiters []waiter
+	for i, t := range targets {
+		switch t.status {
+		case controlplane.TargetCurrent:
+			plan.Current++
+		case controlplane.TargetSkipped:
+			plan.Skipped = append(plan.Skipped, controlplane.TenantResult{Slug: t.tenant.Slug,
+				Error: controlplane.Errorf(controlplane.Refused, "%s", t.reason)})
+		default:
+			lowest = min(lowest, t.tenant.Version)
+			waiters = append(waiters, waiter{i, t.tenant.Slug, t.tenant.Placement.ClusterID, t.tenant.Placement.DatabaseID})
+		}
+		plan.From[t.tenant.Version]++
+		plan.Clusters[t.tenant.Cluster]++
+	}
+	plan.Versions = append(plan.Versions, between(r, lowest, n.Version)...)
+	plan.Batches = len(planBatches(waiters, n.BatchSize, n.Concurrency))
+	return plan
+}
+
+// prepare checks what is asked and freezes the selection.
+func (s *Service) prepare(ctx context.Context, client *ent.Client, n *controlplane.NewRollout) (*controlplane.Release, []frozen, error) {
+	if err := n.Validate(); err != nil {
+		return nil, nil, err
+	}
+	if _, err := selector.Compile(n.Select); err != nil {
+		return nil, nil, err
+	}
+	r, err := s.releases.ByName(ctx, n.Release)
+	if err != nil {
+		return nil, nil, err
+	}
+	if n.Version == "" {
+		n.Version = r.Latest()
+	}
+	if !r.Has(n.Version) {
+		return nil, nil, release.NoSuchVersion(r, n.Version)
+	}
+	releases, err := releaseIDs(ctx, client)
+	if err != nil {
+		return nil, nil, err
+	}
+	var targets []frozen
+	err = tenant.Each(ctx, client, controlplane.TenantQuery{Select: n.Select}, func(t controlplane.Tenant) bool {
+		if hasHome(&t) {
+			status, reason := classify(&t, n.Version)
+			targets = append(targets, frozen{t, status, reason, releases[t.Release]})
+		}
+		return true
+	})
+	if err == nil && len(targets) == 0 {
+		err = controlplane.Errorf(controlplane.Refused, "the selection holds no tenant").
+			WithHint("try it with `manor tenant list --select '%s'`", n.Select)
+	}
+	return r, targets, err
+}
+
+// answering refuses to start while a cluster of the selection is down.
+func (s *Service) answering(ctx context.Context, targets []frozen) error {
+	clusters, err := s.fleet.Clusters(ctx)
+	if err != nil {
+		return err
+	}
+	on := map[string]int{}
+	for _, t := range targets {
+		if t.status == controlplane.TargetPending {
+			on[t.tenant.Cluster]++
+		}
+	}
+	clusters = slices.DeleteFunc(clusters, func(c controlplane.Cluster) bool { return on[c.Name] == 0 })
+	for name, err := range s.fleet.Down(ctx, clusters) {
+		return controlplane.Errorf(controlplane.Unavailable, "cluster %s, home of %d of the selected tenants, does not answer: %w", name, on[name], err).
+			WithHint("start it, or leave it out: --select 'tenant.cluster != %q'", name)
+	}
+	return nil
+}
+
+// unclaimed refuses tenants that are unfinished targets of another rollout,
+// and names it.
+func unclaimed(ctx context.Context, tx *catalog.Tx, targets []frozen) error {
+	ids := make([]string, 0, len(targets))
+	for _, t := range targets {
+		ids = append(ids, t.tenant.ID)
+	}
+	for chunk := range slices.Chunk(ids, insertChunk) {
+		busy, err := tx.Target.Query().Where(target.TenantIDIn(chunk...), target.StatusIn(unfinished...)).First(ctx)
+		if ent.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look for other rollouts: %w", err)
+		}
+		return controlplane.Errorf(controlplane.Conflict, "tenant %s is an unfinished target of rollout %s", busy.Slug, busy.RolloutID).
+			WithHint("wait for it with `manor rollout watch %s`, or resume it", busy.RolloutID)
+	}
+	return nil
+}
+
+// Resume continues a paused rollout. The failures so far are forgiven: the
+// next one pauses it again.
+func (s *Service) Resume(ctx context.Context, by controlplane.Actor, id string) (*controlplane.Rollout, error) {
+	return s.restart(ctx, by, id, "rollout.resume", func(tx *catalog.Tx, row *ent.Rollout) error {
+		if row.State != controlplane.RolloutPaused {
+			return controlplane.Errorf(controlplane.Refused, "rollout %s is %s, not paused", id, row.State).WithHint("%s", nextStep(row))
+		}
+		return forgive(ctx, tx, row)
+	})
+}
+
+// Retry tries the failed and skipped targets of a rollout again.
+func (s *Service) Retry(ctx context.Context, by controlplane.Actor, id string) (*controlplane.Rollout, error) {
+	return s.restart(ctx, by, id, "rollout.retry", func(tx *catalog.Tx, row *ent.Rollout) error {
+		if row.State != controlplane.RolloutFailed && row.State != controlplane.RolloutPaused {
+			return controlplane.Errorf(controlplane.Refused, "rollout %s is %s: there is nothing to retry", id, row.State).WithHint("%s", nextStep(row))
+		}
+		return retryFailed(ctx, tx, row)
+	})
+}
+
+// restart takes a resting rollout to running after f has prepared it.
+func (s *Service) restart(ctx context.Context, by controlplane.Actor, id, action string, f func(*catalog.Tx, *ent.Rollout) error) (*controlplane.Rollout, error) {
+	if err := s.guard.See(by, action, id); err != nil {
+		return nil, err
+	}
+	var row *ent.Rollout
+	err := s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
+		if row, err = lock(ctx, tx, id); err != nil {
+			return err
+		}
+		if err := s.guard.Permit(ctx, tx, by, action, id, nil); err != nil {
+			return err
+		}
+		if err := f(tx, row); err != nil {
+			return err
+		}
+		if row, err = become(ctx, tx, row, controlplane.RolloutRunning, ""); err != nil {
+			return err
+		}
+		return s.queue.Enqueue(ctx, tx, advanceJob{Rollout: id})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.noun(ctx, row)
+}
+
+// nextStep says what an operator can do with a rollout in its state.
+func nextStep(row *ent.Rollout) string {
+	switch row.State {
+	case controlplane.RolloutRunning, controlplane.RolloutRollingBack, controlplane.RolloutPlanned:
+		return "it is at work: `manor rollout watch " + row.ID + "`"
+	case controlplane.RolloutPaused:
+		return "go on with `manor rollout resume " + row.ID + "` or `manor rollout rollback " + row.ID + "`"
+	case controlplane.RolloutFailed:
+		return "see `manor rollout targets " + row.ID + " --status failed`, then `manor rollout retry " + row.ID + "`"
+	}
+	return "start a new one with `manor rollout start`"
+}
+
+// forgive notes the failures that an operator resumed from.
+func forgive(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
+	counts, err := countsOf(ctx, tx.Client(), row.ID)
+	if err != nil {
+		return err
+	}
+	if err := tx.Rollout.UpdateOne(row).SetForgiven(counts[row.ID][controlplane.TargetFailed]).Exec(ctx); err != nil {
+		return fmt.Errorf("store rollout %s: %w", row.ID, err)
+	}
+	return nil
+}
+
+// retryFailed puts the failed and skipped targets back to work.
+func retryFailed(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
+	n, err := tx.Target.Update().
+		Where(target.RolloutID(row.ID), target.Direction(up), target.StatusIn(controlplane.TargetFailed, controlplane.TargetSkipped)).
+		SetStatus(controlplane.TargetPending).SetAttempts(0).ClearBatchID().ClearNotBefore().ClearFailure().SetUpdatedAt(time.Now()).Save(ctx)
+	if catalog.IsUnique(err, "target_unfinished") {
+		return controlplane.Errorf(controlplane.Conflict, "another rollout works on some of the failed tenants").WithHint("`manor rollout list` shows which")
+	}
+	if err != nil {
+		return fmt.Errorf("put the failed targets of rollout %s back: %w", row.ID, err)
+	}
+	if n == 0 {
+		return controlplane.Errorf(controlplane.Refused, "rollout %s has no failed target", row.ID)
+	}
+	if err := tx.Rollout.UpdateOne(row).SetForgiven(0).Exec(ctx); err != nil {
+		return fmt.Errorf("store rollout %s: %w", row.ID, err)
+	}
+	return nil
+}

@@ -1,0 +1,247 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"entgo.io/ent/dialect/sql"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/event"
+	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/batch"
+	"github.com/manorhq/manor/ent/predicate"
+	"github.com/manorhq/manor/ent/release"
+	"github.com/manorhq/manor/ent/rollout"
+	"github.com/manorhq/manor/ent/target"
+)
+
+// insertChunk is how many targets one INSERT takes: 14 columns stay far below
+// the protocol's 65,535 parameters.
+const insertChunk = 1000
+
+// find reads a rollout by its id.
+func find(ctx context.Context, client *ent.Client, id string) (*ent.Rollout, error) {
+	row, err := client.Rollout.Get(ctx, id)
+	return found(row, err, id)
+}
+
+// lock reads a rollout and keeps it from changing until the transaction ends.
+func lock(ctx context.Context, tx *catalog.Tx, id string) (*ent.Rollout, error) {
+	row, err := tx.Rollout.Query().Where(rollout.ID(id)).ForUpdate().Only(ctx)
+	return found(row, err, id)
+}
+
+func found(row *ent.Rollout, err error, id string) (*ent.Rollout, error) {
+	if ent.IsNotFound(err) {
+		return nil, controlplane.Errorf(controlplane.NotFound, "there is no rollout %s", id).WithHint("`manor rollout list` lists them")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read rollout %s: %w", id, err)
+	}
+	return row, nil
+}
+
+// countsOf counts the targets of rollouts by status.
+func countsOf(ctx context.Context, client *ent.Client, ids ...string) (map[string]controlplane.Counts, error) {
+	var rows []struct {
+		RolloutID string                    `json:"rollout_id"`
+		Status    controlplane.TargetStatus `json:"status"`
+		Count     int                       `json:"count"`
+	}
+	err := client.Target.Query().Where(target.RolloutIDIn(ids...)).
+		GroupBy(target.FieldRolloutID, target.FieldStatus).Aggregate(ent.Count()).Scan(ctx, &rows)
+	if err != nil {
+		return nil, fmt.Errorf("count targets: %w", err)
+	}
+	counts := map[string]controlplane.Counts{}
+	for _, id := range ids {
+		counts[id] = controlplane.Counts{}
+	}
+	for _, r := range rows {
+		counts[r.RolloutID][r.Status] = r.Count
+	}
+	return counts, nil
+}
+
+// loadState reads what [Next] looks at, with the rollout locked.
+func loadState(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (State, error) {
+	s := State{Rollout: row.State, OnError: row.OnError, Concurrency: row.Concurrency, Forgiven: row.Forgiven}
+	counts, err := countsOf(ctx, tx.Client(), row.ID)
+	if err != nil {
+		return s, err
+	}
+	s.Counts = counts[row.ID]
+	batches, err := tx.Batch.Query().Where(batch.RolloutID(row.ID), batch.Direction(direction(row.State)), batch.StateNEQ(batchDone)).All(ctx)
+	if err != nil {
+		return s, fmt.Errorf("read the batches of rollout %s: %w", row.ID, err)
+	}
+	for _, b := range batches {
+		s.Batches = append(s.Batches, BatchState{ID: b.ID, Number: b.Number, State: b.State, Parallelism: b.Parallelism})
+	}
+	if s.Due, err = tx.Target.Query().Where(due(row, time.Now())...).Count(ctx); err != nil {
+		return s, fmt.Errorf("count what is due of rollout %s: %w", row.ID, err)
+	}
+	if s.NextDue, err = nextDue(ctx, tx, row); err != nil {
+		return s, err
+	}
+	s.Standing, err = tx.Target.Query().Where(standing(row.ID)...).Count(ctx)
+	if err != nil {
+		return s, fmt.Errorf("count what rollout %s has changed: %w", row.ID, err)
+	}
+	return s, nil
+}
+
+func direction(s controlplane.RolloutState) string {
+	if s == controlplane.RolloutRollingBack {
+		return down
+	}
+	return up
+}
+
+// loose are the targets that wait outside any batch.
+func loose(row *ent.Rollout) []predicate.Target {
+	return []predicate.Target{target.RolloutID(row.ID), target.Direction(direction(row.State)), target.BatchIDIsNil(), target.StatusIn(unfinished...)}
+}
+
+// due are the loose targets that may be worked on now.
+func due(row *ent.Rollout, now time.Time) []predicate.Target {
+	return append(loose(row), target.Or(target.NotBeforeIsNil(), target.NotBeforeLTE(now)))
+}
+
+// standing are the targets whose change by the rollout has not been taken back.
+func standing(id string) []predicate.Target {
+	return []predicate.Target{target.RolloutID(id), target.Direction(up), changed,
+		target.StatusIn(controlplane.TargetSucceeded, controlplane.TargetFailed, controlplane.TargetNeedsAttention)}
+}
+
+// changed is a target whose tenant is at another version than before.
+func changed(s *sql.Selector) {
+	s.Where(sql.ColumnsNEQ(s.C(target.FieldVersion), s.C(target.FieldFromVersion)))
+}
+
+var unfinished = []controlplane.TargetStatus{controlplane.TargetPending, controlplane.TargetRunning, controlplane.TargetDeferred, controlplane.TargetUnknown}
+
+func nextDue(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (time.Time, error) {
+	first, err := tx.Target.Query().Where(append(loose(row), target.NotBeforeGT(time.Now()))...).Order(target.ByNotBefore()).First(ctx)
+	if ent.IsNotFound(err) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look for deferred targets of rollout %s: %w", row.ID, err)
+	}
+	return *first.NotBefore, nil
+}
+
+// insertTargets stores the frozen selection, set-wise.
+func insertTargets(ctx context.Context, tx *catalog.Tx, rolloutID string, targets []frozen) error {
+	for start := 0; start < len(targets); start += insertChunk {
+		var rows []*ent.TargetCreate
+		for _, t := range targets[start:min(start+insertChunk, len(targets))] {
+			row := tx.Target.Create().SetRolloutID(rolloutID).SetTenantID(t.tenant.ID).SetSlug(t.tenant.Slug).
+				SetClusterID(t.tenant.Placement.ClusterID).SetDatabaseID(t.tenant.Placement.DatabaseID).SetDirection(up).
+				SetStatus(t.status).SetFromVersion(t.tenant.Version).SetVersion(t.tenant.Version).SetFromReleaseID(t.fromRelease)
+			if t.reason != "" {
+				row.SetFailure(&controlplane.Failure{Message: t.reason})
+			}
+			rows = append(rows, row)
+		}
+		err := tx.Target.CreateBulk(rows...).Exec(ctx)
+		if catalog.IsUnique(err, "target_unfinished") {
+			return controlplane.Errorf(controlplane.Conflict, "another rollout took some of the tenants meanwhile").
+				WithHint("`manor rollout list` shows which are running")
+		}
+		if err != nil {
+			return fmt.Errorf("store targets: %w", err)
+		}
+	}
+	return nil
+}
+
+// makeBatches puts the targets that are due into new batches.
+func makeBatches(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
+	rows, err := tx.Target.Query().Where(due(row, time.Now())...).
+		Select(target.FieldSlug, target.FieldClusterID, target.FieldDatabaseID).All(ctx)
+	if err != nil {
+		return fmt.Errorf("read what is due of rollout %s: %w", row.ID, err)
+	}
+	waiters := make([]waiter, len(rows))
+	for i, t := range rows {
+		waiters[i] = waiter{t.ID, t.Slug, t.ClusterID, t.DatabaseID}
+	}
+	used, err := tx.Batch.Query().Where(batch.RolloutID(row.ID)).Count(ctx)
+	if err != nil {
+		return fmt.Errorf("count the batches of rollout %s: %w", row.ID, err)
+	}
+	for i, plan := range planBatches(waiters, row.BatchSize, row.Concurrency) {
+		b, err := tx.Batch.Create().SetRolloutID(row.ID).SetNumber(used + i + 1).SetClusterID(plan.ClusterID).
+			SetDirection(direction(row.State)).SetState(batchWaiting).SetParallelism(plan.Parallelism).Save(ctx)
+		if err != nil {
+			return fmt.Errorf("store a batch of rollout %s: %w", row.ID, err)
+		}
+		if err := tx.Target.Update().Where(target.IDIn(plan.Targets...)).SetBatchID(b.ID).ClearNotBefore().Exec(ctx); err != nil {
+			return fmt.Errorf("put targets into batch %d of rollout %s: %w", b.Number, row.ID, err)
+		}
+	}
+	return nil
+}
+
+// become moves a rollout to a state, legally, and says so.
+func become(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, state controlplane.RolloutState, reason string) (*ent.Rollout, error) {
+	if !row.State.CanBecome(state) {
+		return nil, controlplane.Errorf(controlplane.Refused, "rollout %s is %s and cannot become %s", row.ID, row.State, state)
+	}
+	change := row.Update().SetState(state).SetReason(reason).ClearFinishedAt()
+	if state.Resting() && state != controlplane.RolloutPaused {
+		change.SetFinishedAt(time.Now())
+	}
+	row, err := change.Save(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("store rollout %s: %w", row.ID, err)
+	}
+	return row, announce(ctx, tx, controlplane.EventRolloutChanged, row, nil)
+}
+
+// announce emits where a rollout is, with the targets that failed just now.
+func announce(ctx context.Context, tx *catalog.Tx, kind string, row *ent.Rollout, failed []controlplane.Target) error {
+	counts, err := countsOf(ctx, tx.Client(), row.ID)
+	if err != nil {
+		return err
+	}
+	c := counts[row.ID]
+	return event.Emit(ctx, tx, kind, row.ID, controlplane.RolloutEvent{State: row.State, Counts: c, Targets: c.Sum(), Failed: failed, Reason: row.Reason})
+}
+
+// releaseNames finds the names that belong to ids.
+func releaseNames(ctx context.Context, client *ent.Client) (map[string]string, error) {
+	rows, err := client.Release.Query().Select(release.FieldName).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the releases' names: %w", err)
+	}
+	names := make(map[string]string, len(rows))
+	for _, r := range rows {
+		names[r.ID] = r.Name
+	}
+	return names, nil
+}
+
+// releaseIDs finds the ids that belong to names.
+func releaseIDs(ctx context.Context, client *ent.Client) (map[string]string, error) {
+	names, err := releaseNames(ctx, client)
+	ids := make(map[string]string, len(names))
+	for id, name := range names {
+		ids[name] = id
+	}
+	return ids, err
+}
+
+// exec runs a statement on the transaction's connection.
+func exec(ctx context.Context, tx *catalog.Tx, statement string, args ...any) error {
+	return tx.Conn(func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, statement, args...)
+		return err
+	})
+}

@@ -1,0 +1,302 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/migrator"
+	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/batch"
+	"github.com/manorhq/manor/ent/target"
+	"github.com/manorhq/manor/ent/tenant"
+)
+
+// undo is a rollback as it is going to be: which targets, which not and why.
+type undo struct {
+	plan  controlplane.RollbackPlan
+	back  []int          // targets taken back, by id
+	stuck map[int]string // targets left alone, with the reason
+	whole bool           // all of the rollout, not one tenant
+}
+
+// PlanRollback says what a rollback would undo and what it cannot.
+func (s *Service) PlanRollback(ctx context.Context, by controlplane.Actor, id string, q controlplane.RollbackRequest) (*controlplane.RollbackPlan, error) {
+	if err := s.guard.See(by, "rollout.rollback", id); err != nil {
+		return nil, err
+	}
+	u, err := s.planUndo(ctx, id, q.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	return &u.plan, nil
+}
+
+// Rollback undoes exactly what a rollout did, to one tenant or to all. What it
+// cannot undo becomes needs_attention with the reason, and is not touched.
+func (s *Service) Rollback(ctx context.Context, by controlplane.Actor, id string, q controlplane.RollbackRequest) (*controlplane.Rollout, error) {
+	if err := s.guard.See(by, "rollout.rollback", id); err != nil {
+		return nil, err
+	}
+	u, err := s.planUndo(ctx, id, q.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	if len(u.back) == 0 {
+		return nil, nothingToUndo(id, u)
+	}
+	if q.DryRun {
+		row, err := find(ctx, s.cat.Ent(), id)
+		if err != nil {
+			return nil, err
+		}
+		return s.noun(ctx, row)
+	}
+	row, err := s.begin(ctx, by, id, u, "")
+	if err != nil {
+		return nil, err
+	}
+	return s.noun(ctx, row)
+}
+
+func nothingToUndo(id string, u *undo) error {
+	if len(u.plan.Irreversible) > 0 {
+		first := u.plan.Irreversible[0]
+		return controlplane.Errorf(controlplane.Refused, "nothing of rollout %s can be undone; tenant %s: %s", id, first.Slug, first.Error.Message).
+			WithHint("write a down file for the version and push it with a new release")
+	}
+	return controlplane.Errorf(controlplane.Refused, "rollout %s has nothing to undo", id)
+}
+
+// turnRound is the rollback that on-error asked for.
+func (s *Service) turnRound(ctx context.Context, id, reason string) error {
+	u, err := s.planUndo(ctx, id, "")
+	if err != nil {
+		return err
+	}
+	_, err = s.begin(ctx, controlplane.Loop("rollout"), id, u, reason)
+	return err
+}
+
+// begin turns a rollout round: the targets to take back wait for batches that
+// go down, those that never started are skipped.
+func (s *Service) begin(ctx context.Context, by controlplane.Actor, id string, u *undo, reason string) (*ent.Rollout, error) {
+	var row *ent.Rollout
+	err := s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
+		if row, err = lock(ctx, tx, id); err != nil {
+			return err
+		}
+		if row.State == controlplane.RolloutRollingBack || reason == "" && !row.State.Resting() {
+			return controlplane.Errorf(controlplane.Conflict, "rollout %s is %s", id, row.State).WithHint("%s", nextStep(row))
+		}
+		if err := s.guard.Permit(ctx, tx, by, "rollout.rollback", id, u.plan); err != nil {
+			return err
+		}
+		if err := turn(ctx, tx, id, u); err != nil {
+			return err
+		}
+		if row, err = become(ctx, tx, row, controlplane.RolloutRollingBack, reason); err != nil {
+			return err
+		}
+		return s.queue.Enqueue(ctx, tx, advanceJob{Rollout: id})
+	})
+	return row, err
+}
+
+func turn(ctx context.Context, tx *catalog.Tx, id string, u *undo) error {
+	err := tx.Target.Update().Where(target.IDIn(u.back...)).SetDirection(down).SetStatus(controlplane.TargetPending).
+		SetAttempts(0).ClearBatchID().ClearNotBefore().ClearFailure().SetUpdatedAt(time.Now()).Exec(ctx)
+	if catalog.IsUnique(err, "target_unfinished") {
+		return controlplane.Errorf(controlplane.Conflict, "another rollout works on some of the tenants of rollout %s", id).
+			WithHint("`manor rollout list` shows which")
+	}
+	if err != nil {
+		return fmt.Errorf("turn the targets of rollout %s round: %w", id, err)
+	}
+	for targetID, reason := range u.stuck {
+		err := tx.Target.UpdateOneID(targetID).SetStatus(controlplane.TargetNeedsAttention).
+			SetFailure(&controlplane.Failure{Message: "not rolled back: " + reason}).SetUpdatedAt(time.Now()).Exec(ctx)
+		if err != nil {
+			return fmt.Errorf("mark what cannot be undone of rollout %s: %w", id, err)
+		}
+	}
+	if !u.whole {
+		return nil
+	}
+	if err := tx.Batch.Update().Where(batch.RolloutID(id), batch.Direction(up)).SetState(batchDone).Exec(ctx); err != nil {
+		return fmt.Errorf("close the batches of rollout %s: %w", id, err)
+	}
+	err = tx.Target.Update().Where(target.RolloutID(id), target.Direction(up), target.StatusIn(unfinished...)).
+		SetStatus(controlplane.TargetSkipped).SetFailure(&controlplane.Failure{Message: "the rollout was rolled back before its turn"}).
+		ClearBatchID().Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("skip what never started of rollout %s: %w", id, err)
+	}
+	return nil
+}
+
+// planUndo finds what a rollout has changed and how each version is undone.
+func (s *Service) planUndo(ctx context.Context, id, slug string) (*undo, error) {
+	row, err := find(ctx, s.cat.Ent(), id)
+	if err != nil {
+		return nil, err
+	}
+	targets, err := s.standingTargets(ctx, id, slug)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.cat.Ent().Release.Get(ctx, row.ReleaseID)
+	if err != nil {
+		return nil, fmt.Errorf("read the release of rollout %s: %w", id, err)
+	}
+	noun := &controlplane.Release{Name: r.Name, Versions: r.Versions}
+	reverses, err := s.reversesFor(ctx, row.ReleaseID, noun, targets)
+	if err != nil {
+		return nil, err
+	}
+	elsewhere, err := s.movedOn(ctx, targets)
+	if err != nil {
+		return nil, err
+	}
+	u := &undo{plan: controlplane.RollbackPlan{Rollout: id, Irreversible: []controlplane.TenantResult{}}, stuck: map[int]string{}, whole: slug == ""}
+	used := map[string]bool{}
+	for _, t := range targets {
+		versions := between(noun, t.FromVersion, t.Version)
+		reason := elsewhere[t.TenantID]
+		if reason == "" {
+			reason = irreversible(versions, reverses)
+		}
+		if reason != "" {
+			u.stuck[t.ID] = reason
+			u.plan.Irreversible = append(u.plan.Irreversible, controlplane.TenantResult{Slug: t.Slug,
+				Error: controlplane.Errorf(controlplane.Refused, "%s", reason)})
+			continue
+		}
+		u.back = append(u.back, t.ID)
+		for _, v := range versions {
+			used[v.Version] = true
+		}
+	}
+	u.plan.Tenants = len(u.back)
+	u.plan.Versions = undone(noun, used, reverses)
+	return u, nil
+}
+
+// standingTargets are the targets whose change stands, of one tenant or of all.
+func (s *Service) standingTargets(ctx context.Context, id, slug string) ([]*ent.Target, error) {
+	query := s.cat.Ent().Target.Query().Where(standing(id)...).Order(target.BySlug())
+	if slug != "" {
+		query.Where(target.Slug(slug))
+	}
+	targets, err := query.All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read what rollout %s has changed: %w", id, err)
+	}
+	if slug == "" || len(targets) > 0 {
+		return targets, nil
+	}
+	t, err := s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.Slug(slug)).Only(ctx)
+	if ent.IsNotFound(err) {
+		return nil, controlplane.Errorf(controlplane.NotFound, "tenant %s is no target of rollout %s", slug, id).
+			WithHint("`manor rollout targets %s` lists them", id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read tenant %s of rollout %s: %w", slug, id, err)
+	}
+	return nil, controlplane.Errorf(controlplane.Refused, "rollout %s has nothing to undo on tenant %s: it is %s", id, slug, t.Status)
+}
+
+// reversesFor gets the reverse of every version that any of the targets ran.
+func (s *Service) reversesFor(ctx context.Context, releaseID string, r *controlplane.Release, targets []*ent.Target) (migrator.Reverses, error) {
+	if len(targets) == 0 {
+		return nil, nil
+	}
+	lowest, highest := targets[0].FromVersion, targets[0].Version
+	for _, t := range targets {
+		lowest, highest = min(lowest, t.FromVersion), max(highest, t.Version)
+	}
+	return s.releases.Reverses(ctx, releaseID, names(between(r, lowest, highest)), targets[0].ClusterID)
+}
+
+func names(versions []controlplane.Version) []string {
+	out := make([]string, len(versions))
+	for i, v := range versions {
+		out[i] = v.Version
+	}
+	return out
+}
+
+// irreversible names the versions that cannot be undone, or is empty.
+func irreversible(versions []controlplane.Version, reverses migrator.Reverses) string {
+	for _, v := range slices.Backward(versions) {
+		if r := reverses[v.Version]; r.Kind == controlplane.DownNone || r.Kind == "" {
+			return fmt.Sprintf("%s cannot be undone: %s", v.Name, r.Reason)
+		}
+	}
+	return ""
+}
+
+// undone lists the versions that are undone, last first, with how.
+func undone(r *controlplane.Release, used map[string]bool, reverses migrator.Reverses) []controlplane.Version {
+	versions := []controlplane.Version{}
+	for _, v := range slices.Backward(r.Versions) {
+		if used[v.Version] {
+			v.Down, v.Reason = reverses[v.Version].Kind, reverses[v.Version].Reason
+			versions = append(versions, v)
+		}
+	}
+	return versions
+}
+
+// movedOn tells of the tenants that are not at the version any more where the
+// rollout left them: a later rollout or another tool has moved them.
+func (s *Service) movedOn(ctx context.Context, targets []*ent.Target) (map[string]string, error) {
+	reasons := map[string]string{}
+	for chunk := range slices.Chunk(targets, insertChunk) {
+		at := map[string]string{}
+		ids := make([]string, len(chunk))
+		for i, t := range chunk {
+			ids[i], at[t.TenantID] = t.TenantID, t.Version
+		}
+		rows, err := s.cat.Ent().Tenant.Query().Where(tenant.IDIn(ids...)).Select(tenant.FieldVersion, tenant.FieldState).All(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read where the tenants are: %w", err)
+		}
+		for _, t := range rows {
+			switch {
+			case !t.State.Migratable():
+				reasons[t.ID] = "the tenant is " + string(t.State)
+			case t.Version != at[t.ID]:
+				reasons[t.ID] = "the tenant has moved on to " + t.Version + "; roll that back first"
+			}
+		}
+	}
+	return reasons, nil
+}
+
+// reversible refuses a rollout that is to be rolled back on an error and could
+// not be.
+func (s *Service) reversible(ctx context.Context, r *controlplane.Release, version string, targets []frozen) error {
+	lowest, cluster := version, ""
+	for _, t := range targets {
+		if t.status == controlplane.TargetPending {
+			lowest, cluster = min(lowest, t.tenant.Version), t.tenant.Placement.ClusterID
+		}
+	}
+	versions := between(r, lowest, version)
+	if len(versions) == 0 {
+		return nil
+	}
+	reverses, err := s.releases.Reverses(ctx, r.ID, names(versions), cluster)
+	if err != nil {
+		return err
+	}
+	if reason := irreversible(versions, reverses); reason != "" {
+		return controlplane.Errorf(controlplane.Refused, "--on-error rollback: %s", reason).
+			WithHint("write a down file for it, or start with --on-error pause")
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/credential"
+	"github.com/manorhq/manor/controlplane/fleet"
+	"github.com/manorhq/manor/controlplane/provision"
+	"github.com/manorhq/manor/controlplane/release"
+	"github.com/manorhq/manor/controlplane/work"
+	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/placement"
+	"github.com/manorhq/manor/ent/tenant"
+)
+
+const (
+	convergeTimeout = 30 * time.Minute
+	sweepInterval   = 15 * time.Second
+	// abandoned is how long an unsettled tenant rests before the sweep looks
+	// whether anybody still works on it.
+	abandoned = 20 * time.Second
+	// tryAgain is how long a tenant waits whose cluster did not let us finish.
+	tryAgain = 3 * time.Second
+)
+
+// convergeJob brings one tenant's cluster to the tenant's state.
+type convergeJob struct {
+	Tenant string `json:"tenant"`
+}
+
+func (convergeJob) Kind() string { return "tenant.converge" }
+
+// sweepJob looks for tenants that a crash left unsettled.
+type sweepJob struct{}
+
+func (sweepJob) Kind() string { return "tenant.sweep" }
+
+// Converge brings the cluster to what a tenant's state wants, however far an
+// earlier attempt came, and settles the tenant. One process works on a tenant
+// at a time: a lock on the catalog ends with the connection of whoever dies.
+func (s *Service) Converge(ctx context.Context, id string) error {
+	unlock, ok, err := s.cat.TryLock(ctx, "tenant "+id)
+	if err != nil || !ok {
+		return err
+	}
+	defer unlock()
+	row, err := s.cat.Ent().Tenant.Get(ctx, id)
+	if ent.IsNotFound(err) || err == nil && row.Settled {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read tenant %s: %w", id, err)
+	}
+	err = s.converge(ctx, row)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return s.comeBack(ctx, row, err)
+}
+
+func (s *Service) converge(ctx context.Context, row *ent.Tenant) error {
+	site, err := s.site(ctx, row)
+	if ent.IsNotFound(err) { // razed before: only the tombstone is left
+		return s.settle(ctx, row, func(*ent.TenantUpdateOne) {})
+	}
+	if err != nil {
+		return err
+	}
+	switch row.State {
+	case controlplane.TenantProvisioning:
+		return s.build(ctx, row, site)
+	case controlplane.TenantActive:
+		return s.admit(ctx, row, site, true)
+	case controlplane.TenantSuspended, controlplane.TenantDeleting:
+		return s.admit(ctx, row, site, false)
+	default: // failed, deleted: nothing may be left
+		return s.raze(ctx, row, site)
+	}
+}
+
+func (s *Service) site(ctx context.Context, row *ent.Tenant) (provision.Site, error) {
+	p, err := s.cat.Ent().Placement.Query().Where(placement.TenantID(row.ID)).Only(ctx)
+	if err != nil {
+		return provision.Site{}, fmt.Errorf("read the placement of tenant %s: %w", row.Slug, err)
+	}
+	names, err := readNames(ctx, s.cat.Ent(), []*ent.Placement{p})
+	if err != nil {
+		return provision.Site{}, err
+	}
+	t := noun(row, p, names)
+	return provision.Site{TenantID: t.ID, Slug: t.Slug, Isolation: t.Isolation, Placement: t.Placement}, nil
+}
+
+// build makes the home at the default release. A home that cannot be built is
+// razed again, so that a failed tenant has nothing on the cluster.
+func (s *Service) build(ctx context.Context, row *ent.Tenant, site provision.Site) error {
+	def, err := s.releases.Default(ctx)
+	if err != nil {
+		return err
+	}
+	err = s.buildAt(ctx, site, def)
+	var refusal *provision.Refusal
+	if !errors.As(err, &refusal) {
+		if err != nil {
+			return err
+		}
+		return s.settle(ctx, row, func(up *ent.TenantUpdateOne) {
+			up.SetState(controlplane.TenantActive).SetReleaseID(def.ReleaseID).SetVersion(def.Version)
+		})
+	}
+	err = s.cat.InTx(ctx, func(tx *catalog.Tx) error {
+		return tx.Tenant.UpdateOneID(row.ID).SetState(controlplane.TenantFailed).SetFailure(refusal.Failure).Exec(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("store the failure of tenant %s: %w", row.Slug, err)
+	}
+	row.State, row.Failure = controlplane.TenantFailed, refusal.Failure
+	return s.raze(ctx, row, site)
+}
+
+func (s *Service) buildAt(ctx context.Context, site provision.Site, def release.Default) error {
+	if def.ReleaseID == "" {
+		return s.provision.Build(ctx, site, nil, "")
+	}
+	parsed, err := s.releases.Load(ctx, def.ReleaseID)
+	if err != nil {
+		return err
+	}
+	return s.provision.Build(ctx, site, parsed, def.Version)
+}
+
+func (s *Service) admit(ctx context.Context, row *ent.Tenant, site provision.Site, allowed bool) error {
+	if err := s.provision.Admit(ctx, site, allowed); err != nil {
+		return err
+	}
+	return s.settle(ctx, row, func(*ent.TenantUpdateOne) {})
+}
+
+// raze removes the home and what the catalog keeps of it; the tenant's row
+// stays as its tombstone.
+func (s *Service) raze(ctx context.Context, row *ent.Tenant, site provision.Site) error {
+	if err := s.provision.Raze(ctx, site); err != nil {
+		return err
+	}
+	err := s.cat.InTx(ctx, func(tx *catalog.Tx) error {
+		if _, err := tx.Placement.Delete().Where(placement.TenantID(row.ID)).Exec(ctx); err != nil {
+			return fmt.Errorf("remove the placement of tenant %s: %w", row.Slug, err)
+		}
+		if err := credential.Forget(ctx, tx, row.ID); err != nil {
+			return err
+		}
+		if err := fleet.Unreserve(ctx, tx, site.Placement.DatabaseID); err != nil {
+			return err
+		}
+		return settleIn(ctx, tx, row, func(*ent.TenantUpdateOne) {})
+	})
+	return err
+}
+
+// settle says that the cluster is where the tenant's state wants it.
+func (s *Service) settle(ctx context.Context, row *ent.Tenant, more func(*ent.TenantUpdateOne)) error {
+	return s.cat.InTx(ctx, func(tx *catalog.Tx) error { return settleIn(ctx, tx, row, more) })
+}
+
+// settleIn is a no-op when the state has changed since the row was read: then
+// another job is on its way.
+func settleIn(ctx context.Context, tx *catalog.Tx, row *ent.Tenant, more func(*ent.TenantUpdateOne)) error {
+	now, err := tx.Tenant.Query().Where(tenant.ID(row.ID)).ForUpdate().Only(ctx)
+	if err != nil {
+		return fmt.Errorf("lock tenant %s: %w", row.Slug, err)
+	}
+	if now.State != row.State {
+		return nil
+	}
+	up := now.Update().SetSettled(true).SetUpdatedAt(time.Now())
+	if now.State != controlplane.TenantFailed {
+		up.ClearFailure()
+	}
+	more(up)
+	settled, err := up.Save(ctx)
+	if err != nil {
+		return fmt.Errorf("settle tenant %s: %w", row.Slug, err)
+	}
+	return announce(ctx, tx, settled)
+}
+
+// comeBack notes why a tenant is not settled yet and tries again later.
+func (s *Service) comeBack(ctx context.Context, row *ent.Tenant, cause error) error {
+	return s.cat.InTx(ctx, func(tx *catalog.Tx) error {
+		now, err := tx.Tenant.Query().Where(tenant.ID(row.ID)).ForUpdate().Only(ctx)
+		if err != nil {
+			return fmt.Errorf("lock tenant %s: %w", row.Slug, err)
+		}
+		failure := &controlplane.Failure{Message: cause.Error(), Hint: "Manor tries again by itself"}
+		if now.State == controlplane.TenantFailed {
+			failure = now.Failure // why it failed says more than why it is not razed yet
+		}
+		now, err = now.Update().SetFailure(failure).SetUpdatedAt(time.Now()).Save(ctx)
+		if err != nil {
+			return fmt.Errorf("store tenant %s: %w", row.Slug, err)
+		}
+		if err := announce(ctx, tx, now); err != nil {
+			return err
+		}
+		at := time.Now().Add(tryAgain + rand.N(tryAgain))
+		return s.queue.EnqueueAt(ctx, tx, at, convergeJob{Tenant: row.ID})
+	})
+}
+
+// Sweep enqueues the tenants that have been unsettled for a while: whoever
+// worked on them may be dead. For those still worked on it changes nothing.
+func (s *Service) Sweep(ctx context.Context) error {
+	return s.cat.InTx(ctx, func(tx *catalog.Tx) error {
+		ids, err := tx.Tenant.Query().Where(tenant.Settled(false), tenant.UpdatedAtLT(time.Now().Add(-abandoned))).Limit(pageSize).IDs(ctx)
+		if err != nil {
+			return fmt.Errorf("look for unsettled tenants: %w", err)
+		}
+		jobs := make([]work.Job, len(ids))
+		for i, id := range ids {
+			jobs[i] = convergeJob{Tenant: id}
+		}
+		return s.queue.Enqueue(ctx, tx, jobs...)
+	})
+}

@@ -1,0 +1,96 @@
+package work
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"github.com/manorhq/manor/controlplane/catalog"
+)
+
+// Job is what is to be done: a small value that JSON carries. Kind names its
+// type for ever, since jobs outlive binaries.
+type Job interface{ Kind() string }
+
+// Config says how much a process works.
+type Config struct {
+	Concurrency int           // jobs at a time; default: 8
+	Drain       time.Duration // how long Run lets jobs finish before it cancels them; default: 30 s
+	Logger      *slog.Logger  // default: none
+}
+
+// Queue enqueues jobs and, in Run, works them.
+type Queue struct {
+	cat      *catalog.Catalog
+	config   Config
+	inserter *river.Client[pgx.Tx] // works nothing
+	workers  *river.Workers
+	periodic []*river.PeriodicJob
+}
+
+// New makes a queue on a migrated catalog. It starts nothing.
+func New(cat *catalog.Catalog, c Config) *Queue {
+	c.Concurrency = cmp.Or(c.Concurrency, 8)
+	c.Drain = cmp.Or(c.Drain, 30*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	q := &Queue{cat: cat, config: c, workers: river.NewWorkers()}
+	inserter, err := river.NewClient(riverpgxv5.New(cat.Pool()), &river.Config{
+		Schema: schema,
+		Logger: quiet(c.Logger),
+		// River notifies of one insert in so long, at the time of the insert. A
+		// transaction that commits late would leave the next one's jobs unannounced.
+		FetchCooldown: river.FetchCooldownMin,
+	})
+	if err != nil {
+		panic(fmt.Sprintf("work: River refuses a fixed configuration: %v", err))
+	}
+	q.inserter = inserter
+	return q
+}
+
+// Enqueue adds jobs in tx: they exist when it commits, and only then.
+func (q *Queue) Enqueue(ctx context.Context, tx *catalog.Tx, jobs ...Job) error {
+	return q.insert(ctx, tx, nil, jobs)
+}
+
+// EnqueueAt adds jobs in tx that nobody works before at.
+func (q *Queue) EnqueueAt(ctx context.Context, tx *catalog.Tx, at time.Time, jobs ...Job) error {
+	return q.insert(ctx, tx, &river.InsertOpts{ScheduledAt: at}, jobs)
+}
+
+func (q *Queue) insert(ctx context.Context, tx *catalog.Tx, opts *river.InsertOpts, jobs []Job) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	params := make([]river.InsertManyParams, len(jobs))
+	for i, job := range jobs {
+		params[i] = river.InsertManyParams{Args: job, InsertOpts: opts}
+	}
+	err := tx.Conn(func(conn *pgx.Conn) error {
+		_, err := q.inserter.InsertManyTx(ctx, borrowed{conn}, params)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("enqueueing %d jobs: %w", len(jobs), err)
+	}
+	return nil
+}
+
+type pgxConn = pgx.Conn
+
+// borrowed is a pgx.Tx whose transaction belongs to package catalog: River may
+// run statements in it, and neither end nor nest it.
+type borrowed struct{ *pgxConn }
+
+func (borrowed) Begin(context.Context) (pgx.Tx, error) { return nil, errors.ErrUnsupported }
+func (borrowed) Commit(context.Context) error          { return errors.ErrUnsupported }
+func (borrowed) Rollback(context.Context) error        { return errors.ErrUnsupported }
+func (borrowed) LargeObjects() pgx.LargeObjects        { return pgx.LargeObjects{} }
+func (b borrowed) Conn() *pgx.Conn                     { return b.pgxConn }

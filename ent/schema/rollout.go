@@ -1,0 +1,150 @@
+package schema
+
+import (
+	"encoding/json"
+
+	"entgo.io/ent"
+	"entgo.io/ent/dialect/entsql"
+	"entgo.io/ent/schema"
+	"entgo.io/ent/schema/field"
+	"entgo.io/ent/schema/index"
+
+	"github.com/manorhq/manor/controlplane"
+)
+
+// Release is an immutable migration directory. Room: release.
+type Release struct{ ent.Schema }
+
+// Fields of a release.
+func (Release) Fields() []ent.Field {
+	return []ent.Field{
+		id(),
+		field.String("name").SchemaType(textColumn).NotEmpty().Unique().Immutable(),
+		field.String("hash").SchemaType(textColumn).NotEmpty().Unique().Immutable(),
+		field.Bytes("archive").Immutable(),
+		field.JSON("versions", []controlplane.Version{}),
+		field.JSON("extensions", []string{}).Annotations(entsql.DefaultExpr("'[]'::jsonb")),
+		field.JSON("reverses", json.RawMessage{}).Optional(),
+		text("created_by"),
+		createdAt(),
+	}
+}
+
+// Rollout is one run that takes a selection of tenants to one version. Room: rollout.
+type Rollout struct{ ent.Schema }
+
+// Fields of a rollout.
+func (Rollout) Fields() []ent.Field {
+	return []ent.Field{
+		id(),
+		field.String("state").GoType(controlplane.RolloutState("")).SchemaType(textColumn).Default(string(controlplane.RolloutPlanned)),
+		reference("release_id"),
+		text("version"),
+		word("selector"),
+		field.Int("batch_size"),
+		field.Int("concurrency"),
+		field.String("on_error").GoType(controlplane.OnError("")).SchemaType(textColumn).Default(string(controlplane.OnErrorContinue)),
+		field.Int("forgiven").Default(0).Comment("failures that an operator has seen and resumed from"),
+		word("reason"),
+		text("created_by"),
+		createdAt(),
+		field.Time("finished_at").Optional().Nillable(),
+	}
+}
+
+// Indexes of a rollout.
+func (Rollout) Indexes() []ent.Index {
+	return []ent.Index{index.Fields("state")}
+}
+
+// Annotations of a rollout.
+func (Rollout) Annotations() []schema.Annotation {
+	return []schema.Annotation{
+		oneOf("state", controlplane.RolloutStates...),
+		oneOf("on_error", controlplane.OnErrors...),
+		atLeast("batch_size", "1"),
+		atLeast("concurrency", "1"),
+	}
+}
+
+// Batch is the targets of a rollout in one cluster that one worker works
+// through under one lease. Room: rollout.
+type Batch struct{ ent.Schema }
+
+// Fields of a batch.
+func (Batch) Fields() []ent.Field {
+	return []ent.Field{
+		reference("rollout_id"),
+		field.Int("number"),
+		reference("cluster_id"),
+		text("direction"),
+		field.String("state").SchemaType(textColumn).Default("waiting"),
+		field.Int64("epoch").Default(0).Comment("fencing token of the lease; 0: never leased"),
+		word("worker"),
+		field.Time("lease_until").Optional().Nillable(),
+		field.Int("parallelism").Default(1),
+		updatedAt(),
+	}
+}
+
+// Indexes of a batch. The partial one finds expired leases.
+func (Batch) Indexes() []ent.Index {
+	return []ent.Index{
+		index.Fields("rollout_id", "number").Unique(),
+		index.Fields("lease_until").Annotations(entsql.IndexWhere("state = 'running'")),
+	}
+}
+
+// Annotations of a batch.
+func (Batch) Annotations() []schema.Annotation {
+	return []schema.Annotation{
+		oneOf("direction", "up", "down"),
+		oneOf("state", "waiting", "queued", "running", "done"),
+		atLeast("parallelism", "1"),
+	}
+}
+
+// Target is one tenant in one rollout. Room: rollout.
+type Target struct{ ent.Schema }
+
+// Fields of a target.
+func (Target) Fields() []ent.Field {
+	return []ent.Field{
+		reference("rollout_id"),
+		reference("tenant_id"),
+		text("slug"),
+		reference("cluster_id"),
+		reference("database_id"),
+		field.Int("batch_id").Optional().Nillable(),
+		field.String("direction").SchemaType(textColumn).Default("up"),
+		field.String("status").GoType(controlplane.TargetStatus("")).SchemaType(textColumn).Default(string(controlplane.TargetPending)),
+		word("from_version"),
+		word("from_release_id"),
+		word("version"),
+		field.Int("attempts").Default(0),
+		field.JSON("failure", &controlplane.Failure{}).Optional(),
+		field.Int64("duration_ms").Default(0),
+		field.Time("not_before").Optional().Nillable(),
+		updatedAt(),
+	}
+}
+
+// Indexes of a target. The partial one keeps a promise: a tenant is an
+// unfinished target of at most one rollout.
+func (Target) Indexes() []ent.Index {
+	return []ent.Index{
+		index.Fields("rollout_id", "tenant_id").Unique(),
+		index.Fields("rollout_id", "status"),
+		index.Fields("batch_id"),
+		index.Fields("tenant_id").Unique().StorageKey("target_unfinished").
+			Annotations(entsql.IndexWhere("status IN ('pending', 'running', 'deferred', 'unknown')")),
+	}
+}
+
+// Annotations of a target.
+func (Target) Annotations() []schema.Annotation {
+	return []schema.Annotation{
+		oneOf("direction", "up", "down"),
+		oneOf("status", controlplane.TargetStatuses...),
+	}
+}
