@@ -75,7 +75,10 @@ func (f *Failure) String() string {
 	}
 	var b strings.Builder
 	if f.File != "" {
-		fmt.Fprintf(&b, "%s statement %d", f.File, f.Statement)
+		b.WriteString(f.File)
+		if f.Statement > 0 {
+			fmt.Fprintf(&b, " statement %d", f.Statement)
+		}
 		if f.Position > 0 {
 			fmt.Fprintf(&b, " position %d", f.Position)
 		}

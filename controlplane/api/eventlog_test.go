@@ -48,7 +48,12 @@ func (l *eventLog) Head(context.Context) (string, error) {
 }
 
 func (l *eventLog) Watch(ctx context.Context, after string, f func(controlplane.Event) error) error {
-	defer func() { l.ended <- struct{}{} }()
+	defer func() {
+		select {
+		case l.ended <- struct{}{}:
+		default: // nobody counts them
+		}
+	}()
 	next, err := strconv.Atoi(after)
 	if err != nil {
 		return controlplane.Errorf(controlplane.Invalid, "cursor %q is not one of an event", after)

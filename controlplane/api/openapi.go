@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/manorhq/manor/controlplane"
@@ -40,11 +41,42 @@ var (
 	problemType = reflect.TypeFor[problem]()
 )
 
-// describe adds what Go's types cannot say.
+// describe adds what Go's types cannot say. Requests get their closed sets as
+// words only: a value outside is the nouns' to refuse, with a hint.
 func describe(doc *huma.OpenAPI) {
-	cluster := doc.Components.Schemas.Map()["Cluster"]
+	schemas := doc.Components.Schemas.Map()
+	cluster := schemas["Cluster"]
 	cluster.Properties["app_address"] = &huma.Schema{
 		Description: "null: the same as address",
 		AnyOf:       []*huma.Schema{cluster.Properties["address"], {Type: "null"}},
 	}
+	for _, p := range []*huma.Schema{cluster.Properties["state"], schemas["ClusterStatus"].Properties["state"]} {
+		p.Enum = enum(controlplane.ClusterStates)
+	}
+	tenant, rollout := schemas["Tenant"].Properties, schemas["Rollout"].Properties
+	tenant["state"].Enum = enum(controlplane.TenantStates)
+	tenant["isolation"].Enum = enum(controlplane.Isolations)
+	rollout["state"].Enum = enum(controlplane.RolloutStates)
+	rollout["on_error"].Enum = enum(controlplane.OnErrors)
+	schemas["Target"].Properties["status"].Enum = enum(controlplane.TargetStatuses)
+
+	schemas["ClusterChange"].Properties["state"].Description = words(controlplane.ClusterStates)
+	schemas["NewTenant"].Properties["isolation"].Description = words(controlplane.Isolations)
+	schemas["NewRollout"].Properties["on_error"].Description = words(controlplane.OnErrors)
+	schemas["TLS"].Properties["mode"].Description = words(controlplane.TLSModes)
+}
+
+func enum[T ~string](values []T) (all []any) {
+	for _, v := range values {
+		all = append(all, string(v))
+	}
+	return all
+}
+
+func words[T ~string](values []T) string {
+	all := make([]string, len(values))
+	for i, v := range values {
+		all[i] = string(v)
+	}
+	return "one of " + strings.Join(all, ", ")
 }

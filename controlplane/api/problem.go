@@ -52,12 +52,13 @@ func (p *problem) write(w http.ResponseWriter) {
 // problem turns what a door answered into what the client may know, and logs
 // the rest.
 func (s *server) problem(ctx context.Context, op string, err error) *problem {
-	e := publicError(err)
+	all := errorsIn(err)
+	e := publicError(err, all)
 	switch {
 	case ctx.Err() != nil: // the client is gone and reads none of this
 	case e.Code == controlplane.Internal:
 		e = s.internal(ctx, op, err)
-	case e.Code == controlplane.Unavailable:
+	case e.Code == controlplane.Unavailable, len(all) > 1: // not all of it is told
 		s.Logger.WarnContext(ctx, "request failed", "op", op, "by", actorOf(ctx).String(), "err", err, "cause", errors.Unwrap(err))
 	}
 	return newProblem(e)
@@ -77,17 +78,16 @@ func (s *server) internal(ctx context.Context, op string, err error) *controlpla
 func (s *server) masked(ctx context.Context, op string, results []controlplane.TenantResult) []controlplane.TenantResult {
 	masked := slices.Clone(results)
 	for i, r := range masked {
-		if r.Error != nil && publicError(r.Error).Code == controlplane.Internal {
+		if r.Error != nil && publicError(r.Error, errorsIn(r.Error)).Code == controlplane.Internal {
 			masked[i].Error = s.internal(ctx, op, fmt.Errorf("tenant %s: %w", r.Slug, r.Error))
 		}
 	}
 	return masked
 }
 
-// publicError reduces err to one Error for the client. Its code is that of the
-// first in the tree.
-func publicError(err error) *controlplane.Error {
-	all := errorsIn(err)
+// publicError reduces err, which holds all, to one Error for the client. Its
+// code is that of the first.
+func publicError(err error, all []*controlplane.Error) *controlplane.Error {
 	switch {
 	case len(all) == 1:
 		return all[0]
@@ -101,7 +101,7 @@ func publicError(err error) *controlplane.Error {
 	for i, e := range all {
 		messages[i] = e.Message
 	}
-	joined.Message = strings.Join(messages, "; ")
+	joined.Message = strings.Join(slices.Compact(messages), "; ")
 	return joined
 }
 
@@ -130,7 +130,11 @@ func errorsIn(err error) []*controlplane.Error {
 
 func errorsInAll(errs []error) (all []*controlplane.Error) {
 	for _, err := range errs {
-		for _, e := range errorsIn(err) {
+		found := errorsIn(err)
+		if len(found) == 0 {
+			found = []*controlplane.Error{{Code: controlplane.Internal}}
+		}
+		for _, e := range found {
 			if e.Code == controlplane.Internal {
 				e = controlplane.Errorf(controlplane.Internal, "internal error")
 			}

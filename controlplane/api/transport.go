@@ -32,12 +32,10 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	go t.serve(w, inbound(ctx, r), cancel)
 	select {
 	case <-w.begun:
-	case <-ctx.Done():
-		select {
-		case <-w.begun: // the handler ended the context: it is done
-		default:
-			return nil, context.Cause(ctx)
-		}
+	case <-r.Context().Done():
+	}
+	if r.Context().Err() != nil {
+		return nil, context.Cause(r.Context())
 	}
 	return &http.Response{
 		StatusCode: w.status, Status: fmt.Sprintf("%d %s", w.status, http.StatusText(w.status)),
@@ -69,7 +67,8 @@ func (t transport) serve(w *pipeWriter, r *http.Request, cancel context.CancelCa
 			return
 		}
 		w.WriteHeader(http.StatusOK) // of a handler that wrote nothing
-		w.pipe.Close()
+		// No error, and so the answer's end, unless the context ended first.
+		w.pipe.CloseWithError(context.Cause(r.Context()))
 	}()
 	t.handler.ServeHTTP(w, r)
 }

@@ -13,7 +13,6 @@ import (
 	"os/user"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/manorhq/manor/controlplane"
 )
@@ -124,7 +123,11 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 	if res.StatusCode >= http.StatusMultipleChoices {
 		defer res.Body.Close()
-		return nil, rebuild(method+" "+path, res)
+		err := rebuild(method+" "+path, res)
+		if ctx.Err() != nil { // it may only say that we went away
+			return nil, context.Cause(ctx)
+		}
+		return nil, err
 	}
 	return res, nil
 }
@@ -218,6 +221,3 @@ func (c *Client) Health(ctx context.Context) (*controlplane.Health, error) {
 func (c *Client) Status(ctx context.Context) (*controlplane.FleetStatus, error) {
 	return call[*controlplane.FleetStatus](ctx, c, http.MethodGet, in("status"), nil, nil)
 }
-
-// idle is how long a stream may be silent: three of the server's pings.
-const idle = 30 * time.Second

@@ -17,7 +17,8 @@ import (
 const (
 	firstPause = 100 * time.Millisecond // before a broken stream is taken up again
 	mostPause  = 5 * time.Second
-	giveUp     = time.Minute // without a stream that says hello
+	idle       = 30 * time.Second // of silence: three of the server's pings
+	giveUp     = time.Minute      // without a stream that says hello
 )
 
 // EventsHead is the cursor of the last event. Who asks for it, then for a
@@ -37,7 +38,8 @@ func (c *Client) Events(ctx context.Context, after string, f func(controlplane.E
 	s := &stream{client: c, cursor: after, f: f}
 	pause, since := firstPause, time.Now()
 	for {
-		s.open = false
+		began := time.Now()
+		s.open, s.moved = false, false
 		err := s.read(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -47,9 +49,12 @@ func (c *Client) Events(ctx context.Context, after string, f func(controlplane.E
 		case !s.met || controlplane.CodeOf(err) != controlplane.Unavailable:
 			return err
 		case s.open:
-			pause, since = firstPause, time.Now()
+			since = time.Now()
 		case time.Since(since) > giveUp:
 			return err
+		}
+		if s.moved || s.open && time.Since(began) > mostPause {
+			pause = firstPause
 		}
 		if err := wait(ctx, pause); err != nil {
 			return err
@@ -77,6 +82,7 @@ type stream struct {
 	fault  error // what f answered
 	met    bool  // a connection said hello
 	open   bool  // this one did
+	moved  bool  // and brought an event
 }
 
 var errSilent = errors.New("the stream fell silent")
@@ -128,7 +134,7 @@ func (s *stream) take(m message) error {
 	if s.fault = s.f(e); s.fault != nil {
 		return s.fault
 	}
-	s.cursor = e.Cursor
+	s.cursor, s.moved = e.Cursor, true
 	return nil
 }
 

@@ -58,10 +58,11 @@ func (s *Service) Reserve(ctx context.Context, tx *catalog.Tx, c *controlplane.C
 	if err != nil {
 		return nil, fmt.Errorf("find a shared database on cluster %s: %w", c.Name, err)
 	}
-	if row, err = row.Update().AddHomes(1).Save(ctx); err != nil {
+	reserved, err := row.Update().AddHomes(1).Save(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("reserve a home in %s: %w", row.Name, err)
 	}
-	return row, nil
+	return reserved, nil
 }
 
 func (s *Service) planShared(ctx context.Context, tx *catalog.Tx, clusterID string) (*ent.Database, error) {

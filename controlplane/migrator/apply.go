@@ -231,6 +231,9 @@ func (r *Release) script(files []*file, at state) *script {
 // message sends a script and says how it ended. to is where the tenant is if
 // all of it ran.
 func (s *session) message(ctx context.Context, sc *script, to string) Result {
+	if err := s.cannotSend(ctx); err != nil {
+		return Result{Outcome: Deferred, Version: s.at.version, Err: err}
+	}
 	sql := sc.fill(s.values)
 	started := time.Now()
 	completed, err := send(ctx, s.conn.PgConn(), sql)
@@ -245,6 +248,15 @@ func (s *session) message(ctx context.Context, sc *script, to string) Result {
 		}
 	}
 	return res
+}
+
+// cannotSend is asked before anything is sent. Afterwards pgconn.SafeToRetry is
+// no help: it says yes of a connection that was lost while waiting for the answer.
+func (s *session) cannotSend(ctx context.Context) error {
+	if s.conn.IsClosed() {
+		return fmt.Errorf("the connection to database %s is closed", s.conn.Config().Database)
+	}
+	return context.Cause(ctx)
 }
 
 // send runs SQL in one round trip and counts the statements that completed.

@@ -23,9 +23,6 @@ func (s *session) explain(sc *script, sql string, completed int, err error, took
 	refused, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		res.Outcome = Unknown // sent, and perhaps committed
-		if pgconn.SafeToRetry(err) {
-			res.Outcome = Deferred
-		}
 		return res
 	}
 	refused = redacted(refused)

@@ -119,17 +119,19 @@ func (s *statement) takesConcurrently(i int) bool {
 
 // what names the statement to a human, by its first words.
 func (s *statement) what() string {
-	words := []string{}
-	for _, t := range s.tokens[:min(len(s.tokens), 3)] {
-		if t.kind == word {
-			words = append(words, strings.ToUpper(t.text))
-		}
+	most := 3
+	if s.mode == outside {
+		most = 2
 	}
-	switch s.mode {
-	case concurrently:
-		return strings.Join(words[:2], " ") + " CONCURRENTLY"
-	case outside:
-		return strings.Join(words[:min(len(words), 2)], " ")
+	var words []string
+	for _, t := range s.tokens[:min(len(s.tokens), most)] {
+		if t.kind != word || t.is("CONCURRENTLY") {
+			break
+		}
+		words = append(words, strings.ToUpper(t.text))
+	}
+	if s.mode == concurrently {
+		words = append(words, "CONCURRENTLY")
 	}
 	return strings.Join(words, " ")
 }

@@ -38,6 +38,11 @@ func (s *session) alone(ctx context.Context, f *file) Result {
 	if err != nil {
 		return s.letGo(ctx, s.refuse("%w", err))
 	}
+	if !p.begun {
+		if res := s.message(ctx, s.noteScript(f, 0, "", "", 0), s.at.version); res.Outcome != Applied {
+			return s.letGo(ctx, res)
+		}
+	}
 	for i := p.applied; i < len(f.statements); i++ {
 		interrupted := i == p.applied && p.begun && !p.rejected
 		if res := s.one(ctx, f, i, interrupted); res.Outcome != Applied {
@@ -206,11 +211,12 @@ func (s *session) noteScript(f *file, applied int, problem, sql string, took tim
 	return b.done()
 }
 
-// finishScript records the file as applied, stamps the tenant and lets it go.
+// finishScript stamps the tenant, whose revision now says that the file is
+// applied, and lets it go.
 func (s *session) finishScript(f *file) *script {
 	var b builder
 	b.begin(f)
-	b.hold(f, s.at)
+	b.hold(f, state{f.version, f.hash})
 	b.step(step{file: f})
 	b.part.WriteString("UPDATE ")
 	b.slot(quotedSchema)

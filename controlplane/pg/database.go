@@ -168,7 +168,7 @@ func DropDatabase(ctx context.Context, control *pgx.Conn, d Database) error {
 	if err := checkNames(d.Name, d.Owner, d.Connect); err != nil {
 		return err
 	}
-	err := Retry(ctx, func() error {
+	err := retryVanished(ctx, func() error {
 		state, err := d.state(ctx, control)
 		if err != nil || state == absent {
 			return err

@@ -10,7 +10,7 @@
 // Doors: Connect and Login.Config open connections; Inspect and Facts.Check
 // look at a cluster. With the control login, which needs CREATEDB and
 // CREATEROLE and no more: CreateDatabase, DropDatabase, CreateRoles, DropRoles,
-// SetLogins. With the owner login of one database: FurnishDatabase, CreateHome,
+// SetLogins, Harden. With the owner login of one database: FurnishDatabase, CreateHome,
 // DropHome, ReadMarkers. With any: Fingerprint. Each may be repeated, after any
 // failure, and run concurrently with itself.
 //

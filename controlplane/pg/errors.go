@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -114,7 +115,7 @@ func reason(err error) string {
 		return "no answer in time"
 	case errors.Is(err, pgconn.ErrReadOnlyConnection):
 		return "none of the hosts takes writes"
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		return "it hung up"
 	}
 	return innermost(err)
@@ -152,7 +153,7 @@ func fault(err error, format string, args ...any) error {
 	case ok && e.Code == "42501":
 		return controlplane.Errorf(controlplane.Refused, "%s: %w", what, err).
 			WithHint("from PostgreSQL 16 on a login manages only the roles it made itself: has the control login been replaced? GRANT the role TO it WITH ADMIN OPTION")
-	case ok && isOutage(e.Code), !ok && isBroken(err):
+	case ok && (isOutage(e.Code) || e.SeverityUnlocalized == "FATAL"), !ok && isBroken(err):
 		return controlplane.Errorf(controlplane.Unavailable, "%s: %w", what, err).WithHint("try again")
 	}
 	return fmt.Errorf("%s: %w", what, err)

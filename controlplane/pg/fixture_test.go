@@ -61,7 +61,9 @@ func (f *fixture) super(database string) *pgx.Conn {
 	return f.connect(loginTo(f.server, f.server.User(), controlplane.NewSecret(f.server.Password())), database)
 }
 
-func (f *fixture) as(user string, password controlplane.Secret) Login { return loginTo(f.server, user, password) }
+func (f *fixture) as(user string, password controlplane.Secret) Login {
+	return loginTo(f.server, user, password)
+}
 
 // keys are the passwords of what a fixture made, by role.
 type keys map[string]controlplane.Secret
@@ -162,16 +164,16 @@ func sqlState(err error) string {
 	return ""
 }
 
-// fuse interrupts a context at the n-th statement of all its connections:
-// before it is sent, or once its answer is there.
+// fuse interrupts a context just before the n-th statement of all its
+// connections is sent. That it was sent and its answer lost is, for the server,
+// the same as an interruption before the next one.
 type fuse struct {
 	left   atomic.Int64
-	after  bool
 	cancel context.CancelFunc
 }
 
-func newFuse(statement int, after bool, cancel context.CancelFunc) *fuse {
-	f := &fuse{after: after, cancel: cancel}
+func newFuse(statement int, cancel context.CancelFunc) *fuse {
+	f := &fuse{cancel: cancel}
 	f.left.Store(int64(statement))
 	return f
 }
@@ -179,14 +181,10 @@ func newFuse(statement int, after bool, cancel context.CancelFunc) *fuse {
 func (f *fuse) blown() bool { return f.left.Load() <= 0 }
 
 func (f *fuse) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
-	if !f.after && f.left.Add(-1) == 0 {
+	if f.left.Add(-1) == 0 {
 		f.cancel()
 	}
 	return ctx
 }
 
-func (f *fuse) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {
-	if f.after && f.left.Add(-1) == 0 {
-		f.cancel()
-	}
-}
+func (f *fuse) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

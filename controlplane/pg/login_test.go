@@ -23,7 +23,12 @@ func TestAFailedConnectionSaysWhyAndKeepsThePassword(t *testing.T) {
 	must(t, err)
 	closed.Close()
 	good := f.login
-	with := func(change func(*Login)) Login { l := good; l.Password = controlplane.NewSecret(marked); change(&l); return l }
+	with := func(change func(*Login)) Login {
+		l := good
+		l.Password = controlplane.NewSecret(marked)
+		change(&l)
+		return l
+	}
 	for name, c := range map[string]struct {
 		login    Login
 		database string

@@ -3,6 +3,7 @@ package pg
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +43,30 @@ func Retry(ctx context.Context, op func() error) error {
 	return err
 }
 
+// errVanished says that what was found a moment ago has been dropped.
+var errVanished = errors.New("somebody else dropped it meanwhile")
+
+// retryVanished is Retry for operations on what others may be dropping: the
+// next try finds it gone. From PostgreSQL 16 on a right over a role may go a
+// moment before the role does, so that a missing right is looked at twice.
+func retryVanished(ctx context.Context, op func() error) error {
+	refusals := 0
+	return Retry(ctx, func() error {
+		err := op()
+		if hasState(err, "42501") {
+			refusals++
+		}
+		if hasState(err, "42704", "3D000") || hasState(err, "42501") && refusals == 1 { // undefined_object, undefined_database
+			return fmt.Errorf("%w: %w", err, errVanished)
+		}
+		return err
+	})
+}
+
 func isConflict(err error) bool {
+	if errors.Is(err, errVanished) {
+		return true
+	}
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok || isOurs(err) { // what is told to a person is decided
 		return false
@@ -56,14 +80,12 @@ func isConflict(err error) bool {
 	return slices.Contains(conflicts, e.Code)
 }
 
-// isCatalogRace recognises "tuple concurrently updated" and its kin, which have
-// no SQLSTATE of their own: by the routine, since messages are translated.
+// catalogRaces are internal errors, which PostgreSQL never translates, that
+// mean: the row was changed or dropped under our hands.
+var catalogRaces = []string{"tuple concurrently updated", "tuple concurrently deleted", "cache lookup failed", "could not find tuple"}
+
 func isCatalogRace(e *pgconn.PgError) bool {
-	switch e.Routine {
-	case "simple_heap_update", "simple_heap_delete":
-		return true
-	}
-	return strings.Contains(e.Message, "concurrently") || strings.Contains(e.Message, "cache lookup failed")
+	return slices.ContainsFunc(catalogRaces, func(text string) bool { return strings.HasPrefix(e.Message, text) })
 }
 
 // hasState reports whether err is PostgreSQL's with one of these SQLSTATEs.

@@ -95,7 +95,7 @@ func majorVersion(conn *pgx.Conn) int {
 
 // dropRoles ends the sessions of our roles and drops them. They may be gone.
 func dropRoles(ctx context.Context, control *pgx.Conn, of, connect string, names ...string) error {
-	return Retry(ctx, func() error {
+	return retryVanished(ctx, func() error {
 		existing, err := rolesOf(ctx, control, of, names...)
 		if err != nil || len(existing) == 0 {
 			return err

@@ -18,9 +18,6 @@ const (
 	// goes within milliseconds, unless the machine is out of breath.
 	endSessionsFor = 30 * time.Second
 
-	// terminateWait is how long the server waits for one backend to be gone.
-	terminateWait = 2 * time.Second
-
 	// startingWait bounds the wait for backends that are just logging in as
 	// nobody knows whom: a client that stalls its log-in may take a minute, but
 	// then finds the role closed.
@@ -30,7 +27,7 @@ const (
 // SetLogins lets a home's logins in, or keeps them out. When it has refused
 // them, no session of theirs is left and none that was logging in comes later.
 func SetLogins(ctx context.Context, control *pgx.Conn, h Home, allowed bool) error {
-	return Retry(ctx, func() error {
+	return retryVanished(ctx, func() error {
 		existing, err := rolesOf(ctx, control, h.Schema, h.Logins[:]...)
 		switch {
 		case err != nil:
@@ -105,8 +102,7 @@ func terminate(ctx context.Context, control *pgx.Conn, roles []string, database 
 		if _, err := tx.Exec(ctx, grantSelf(control, roles...)); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, "SELECT pg_terminate_backend(pid, $2) FROM pg_stat_activity WHERE usename = ANY($1) AND $3::text IN ('', datname)",
-			roles, terminateWait.Milliseconds(), database)
+		_, err := tx.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY($1) AND $2::text IN ('', datname)", roles, database)
 		if err != nil {
 			return err
 		}

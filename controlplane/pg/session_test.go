@@ -3,6 +3,7 @@ package pg
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,4 +108,38 @@ func TestPasswordsNeverReachTheServersLog(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestHardenClosesWhatItMayAndNamesTheRest(t *testing.T) {
+	t.Parallel()
+	s := pgtest.NewServer(t, devpg.Config{})
+	f := newFixtureOn(t, s)
+	d, h, k := f.plan()
+	f.make(d, k, h)
+	super := f.super("postgres")
+	exec(t, super, "CREATE DATABASE other")
+	tenant := f.as(h.Logins[0], k[h.Logins[0]])
+
+	skipped, err := Harden(t.Context(), f.control())
+	must(t, err)
+	if want := []string{revokeAll("other"), revokeAll("postgres"), revokeAll("template1"), openFunctions}; !slices.Equal(skipped, want) {
+		t.Errorf("skipped without rights: %q", skipped)
+	}
+	f.connect(tenant, "template1")
+
+	skipped, err = Harden(t.Context(), super)
+	must(t, err)
+	if want := []string{revokeAll("other"), openFunctions}; !slices.Equal(skipped, want) {
+		t.Errorf("skipped by a superuser: %q", skipped)
+	}
+	for _, name := range stockDatabases {
+		if _, err := Connect(t.Context(), tenant, name, "test"); controlplane.CodeOf(err) != controlplane.Refused {
+			t.Errorf("a tenant connects to %s: %v", name, err)
+		}
+	}
+	exec(t, super, "GRANT CONNECT ON DATABASE postgres TO "+Quote(f.login.User)) // for the cleanup
+}
+
+func revokeAll(database string) string {
+	return "REVOKE ALL ON DATABASE \"" + database + "\" FROM PUBLIC"
 }

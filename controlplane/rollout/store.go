@@ -194,15 +194,17 @@ func become(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, state control
 	if !row.State.CanBecome(state) {
 		return nil, controlplane.Errorf(controlplane.Refused, "rollout %s is %s and cannot become %s", row.ID, row.State, state)
 	}
-	change := row.Update().SetState(state).SetReason(reason).ClearFinishedAt()
+	change := row.Update().SetState(state).SetReason(reason)
 	if state.Resting() && state != controlplane.RolloutPaused {
 		change.SetFinishedAt(time.Now())
+	} else {
+		change.ClearFinishedAt()
 	}
-	row, err := change.Save(ctx)
+	after, err := change.Save(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("store rollout %s: %w", row.ID, err)
 	}
-	return row, announce(ctx, tx, controlplane.EventRolloutChanged, row, nil)
+	return after, announce(ctx, tx, controlplane.EventRolloutChanged, after, nil)
 }
 
 // announce emits where a rollout is, with the targets that failed just now.

@@ -181,6 +181,24 @@ func waitFor(t *testing.T, cat *catalog.Catalog, query string, want int) {
 	}
 }
 
+// TestJobOfALostWorkerIsWorkedByAnother makes a job look as one does whose
+// process was killed two minutes ago.
+func TestJobOfALostWorkerIsWorkedByAnother(t *testing.T) {
+	t.Parallel()
+	cat := catalogtest.New(t)
+	q := work.New(cat, work.Config{})
+	enqueue(t, cat, q, greet{"acme"})
+	_, err := cat.Pool().Exec(t.Context(), `
+		UPDATE river.river_job SET state = 'running', attempt = 1, attempted_by = '{gone}', attempted_at = now() - interval '2 minutes'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make(chan string, 1)
+	work.Handle(q, 90*time.Second, func(_ context.Context, job greet) error { names <- job.Name; return nil })
+	run(t, q)
+	receive(t, names)
+}
+
 func TestJobWaitsForItsTime(t *testing.T) {
 	t.Parallel()
 	cat := catalogtest.New(t)
@@ -215,7 +233,7 @@ func TestPeriodicJobIsWorkedAtOnceAndAgain(t *testing.T) {
 	for range 3 {
 		receive(t, turns)
 	}
-	if n := count(t, cat, `SELECT count(*) FROM river.river_job WHERE state = 'retryable'`); n != 0 {
+	if n := count(t, cat, `SELECT count(*) FROM river.river_job WHERE cardinality(errors) > 0 AND state <> 'discarded'`); n != 0 {
 		t.Errorf("%d failed turns come again out of turn", n)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"regexp"
 
 	"ariga.io/atlas/sql/migrate"
+	atlas "ariga.io/atlas/sql/schema"
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/schema"
@@ -142,6 +143,7 @@ func plan(ctx context.Context, dir migrate.Dir, url, name string) error {
 	m, err := schema.NewMigrate(entsql.OpenDB(dialect.Postgres, db),
 		schema.WithDir(dir), schema.WithMigrationMode(schema.ModeReplay), schema.WithDialect(dialect.Postgres),
 		schema.WithFormatter(migrate.DefaultFormatter),
+		schema.WithDiffOptions(atlas.DiffNormalized()), // else a CHECK of the same name counts as the same
 		schema.WithDropColumn(true), schema.WithDropIndex(true), schema.WithErrNoPlan(true))
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ const (
 // user id that has a name.
 func chooseAccount(ctx context.Context, bin binaries) (account, error) {
 	if os.Geteuid() != 0 {
-		return account{how: asSelf, name: "the current user"}, nil
+		return account{how: asSelf}, nil
 	}
 	var failed []error
 	for _, a := range rootsChoices() {
@@ -104,7 +104,7 @@ func (a account) makeOwn(ctx context.Context, dir string) error {
 	}
 	if _, err := output(ctx, a.command("/", "/bin/sh", "-c", `test -w "$0"`, dir)); err != nil {
 		return fmt.Errorf("%s, whom PostgreSQL is started as, cannot reach %s: "+
-			"let others pass each folder above it (chmod a+x) or choose another place", a.name, dir)
+			"let others pass each folder above it (chmod a+x) or choose another place (%w)", a.name, dir, err)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,7 +39,7 @@ func (s *Server) startTemporary(ctx context.Context, m machine) error {
 	if _, err := output(ctx, s.run.command("/", "cp", "-R", filepath.Join(seed, "data")+"/.", s.data())); err != nil {
 		return fmt.Errorf("copying %s: %w", seed, err)
 	}
-	if err := s.launchAnywhere(ctx, s.config.Port, string(seedPassword)); err != nil {
+	if err := s.launchOnOneOf(ctx, s.config.ports(0), string(seedPassword)); err != nil {
 		return err
 	}
 	s.password = randomPassword()
@@ -79,78 +78,6 @@ func (s *Server) initdb(ctx context.Context, dir, password string) error {
 	args := append([]string{"--pgdata=" + dir, "--pwfile=" + passwordFile}, initdbOptions...)
 	_, err := output(ctx, s.run.command(dir, s.bin.path("initdb"), args...))
 	return err
-}
-
-// kept is what a Dir remembers from one start to the next, in devpg.json.
-type kept struct {
-	Password string `json:"password"`
-	Port     int    `json:"port,omitzero"`
-}
-
-// startKept starts on the data in Dir, or initialises it. The password is written down before anything uses it, and
-// data gets its name only when it is whole, so that a death at any point leaves a Dir that can be started.
-func (s *Server) startKept(ctx context.Context) error {
-	memory, err := s.recall()
-	if err != nil {
-		return err
-	}
-	s.password = memory.Password
-	if err := s.initKept(ctx); err != nil {
-		return err
-	}
-	port := s.config.Port
-	if port == 0 && memory.Port != 0 && isFree(memory.Port) {
-		port = memory.Port
-	}
-	if err := s.launchAnywhere(ctx, port, s.password); err != nil {
-		return err
-	}
-	memory.Port = s.port
-	return s.remember(memory)
-}
-
-func (s *Server) recall() (kept, error) {
-	text, err := os.ReadFile(s.memoryFile())
-	if errors.Is(err, fs.ErrNotExist) {
-		if version, err := dataVersion(s.data()); version != "" || err != nil {
-			return kept{}, fmt.Errorf("%s has data, but %s with its password is missing", s.base, s.memoryFile())
-		}
-		memory := kept{Password: randomPassword()}
-		return memory, s.remember(memory)
-	}
-	if err != nil {
-		return kept{}, err
-	}
-	var memory kept
-	if err := json.Unmarshal(text, &memory); err != nil {
-		return kept{}, fmt.Errorf("reading %s: %w", s.memoryFile(), err)
-	}
-	return memory, nil
-}
-
-func (s *Server) remember(memory kept) error {
-	text, err := json.Marshal(memory)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(s.memoryFile(), append(text, '\n'), 0o600)
-}
-
-func (s *Server) memoryFile() string { return filepath.Join(s.base, "devpg.json") }
-
-func (s *Server) initKept(ctx context.Context) error {
-	version, err := dataVersion(s.data())
-	if err != nil || version != "" {
-		return err
-	}
-	unfinished := s.data() + ".unfinished"
-	if err := os.RemoveAll(unfinished); err != nil {
-		return err
-	}
-	if err := s.initdb(ctx, unfinished, s.password); err != nil {
-		return err
-	}
-	return os.Rename(unfinished, s.data())
 }
 
 // dataVersion is the major version that wrote a data folder, "" if there is none.

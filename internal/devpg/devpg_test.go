@@ -2,6 +2,7 @@ package devpg
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -182,14 +183,14 @@ func TestSettingsReachTheServer(t *testing.T) {
 }
 
 func TestFailedStartShowsTheLogAndLeavesNothing(t *testing.T) {
-	before, _ := filepath.Glob(filepath.Join(os.TempDir(), "manor-pg-*"))
+	temporary := passableDir(t)
+	t.Setenv("TMPDIR", temporary)
 	_, err := Start(t.Context(), Config{Settings: map[string]string{"shared_buffers": "plenty"}})
 	if err == nil || !strings.Contains(err.Error(), `invalid value for parameter "shared_buffers": "plenty"`) {
 		t.Errorf("got %v", err)
 	}
-	after, _ := filepath.Glob(filepath.Join(os.TempDir(), "manor-pg-*"))
-	if len(after) > len(before) {
-		t.Errorf("left behind: had %v, have %v", before, after)
+	if left, _ := os.ReadDir(temporary); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 
@@ -206,10 +207,9 @@ func TestPortInUseIsAnErrorOnlyIfItWasAskedFor(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	dir := passableDir(t)
-	writeTestFile(t, filepath.Join(dir, "devpg.json"), `{"password": "secret", "port": `+
-		strings.TrimPrefix(l.Addr().String(), "127.0.0.1:")+`}`, 0o600)
-	if s := start(t, Config{Dir: dir}); s.Port() == taken {
-		t.Error("got the port that is taken")
+	writeTestFile(t, filepath.Join(dir, "devpg.json"), fmt.Sprintf(`{"password": "secret", "port": %d}`, taken), 0o600)
+	if s := start(t, Config{Dir: dir}); s.Port() == taken || s.Password() != "secret" {
+		t.Errorf("got port %d, password %s, with %d taken", s.Port(), s.Password(), taken)
 	}
 }
 
@@ -219,13 +219,13 @@ func TestConfigThatMakesNoSense(t *testing.T) {
 		config Config
 		want   string
 	}{
-		{Config{Version: "latest"}, "version"},
-		{Config{Version: "9"}, "version"},
-		{Config{Port: 70000}, "port"},
-		{Config{Settings: map[string]string{"a = 1\nb": "2"}}, "settings"},
+		{Config{Version: "latest"}, "want a major version"},
+		{Config{Version: "9"}, "want a major version"},
+		{Config{Port: 70000}, "not a TCP port"},
+		{Config{Settings: map[string]string{"a = 1\nb": "2"}}, "no name of a setting"},
 	} {
 		if _, err := Start(t.Context(), c.config); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%+v: got %v, want an error that names %s", c.config, err, c.want)
+			t.Errorf("%+v: got %v, want %q", c.config, err, c.want)
 		}
 	}
 }

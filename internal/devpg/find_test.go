@@ -1,6 +1,7 @@
 package devpg
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 )
@@ -55,11 +56,15 @@ func TestNewestSuitableServerIsFound(t *testing.T) {
 
 func TestClientsAndBrokenServersArePassedOver(t *testing.T) {
 	root := t.TempDir()
-	client, broken := filepath.Join(root, "client"), filepath.Join(root, "broken")
-	writeProgram(t, filepath.Join(client, "initdb"))
+	client, half, broken := filepath.Join(root, "client"), filepath.Join(root, "half"), filepath.Join(root, "broken")
+	writeProgram(t, filepath.Join(client, "psql"))
+	writeServer(t, half, "17.1")
+	if err := os.Remove(filepath.Join(half, "initdb")); err != nil {
+		t.Fatal(err)
+	}
 	writeServer(t, broken, "17.1")
 	writeProgram(t, filepath.Join(broken, "postgres"), "exit 127")
-	m := machine{root: root, path: []string{client, broken}}
+	m := machine{root: root, path: []string{client, half, broken}}
 	if bin, ok := m.installed(t.Context(), ""); ok {
 		t.Errorf("got %v", bin)
 	}

@@ -16,7 +16,7 @@ const guardScript = `
 data=$1 temporary=$2 pid=
 while read -r line; do pid=$line; done
 if [ -n "$pid" ]; then
-	true
+	kill -QUIT "$pid" 2>/dev/null
 	n=0
 	while [ -e "$data/postmaster.pid" ] && kill -0 "$pid" 2>/dev/null; do
 		if [ $n -ge 100 ]; then kill -KILL "$pid"; break; fi

@@ -1,6 +1,7 @@
 package devpg
 
 import (
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"syscall"
@@ -33,8 +34,14 @@ func TestDirOfAKilledParentCanBeStartedAtOnce(t *testing.T) {
 
 func TestGuardEndsOnlyWhatItStillWatches(t *testing.T) {
 	t.Parallel()
-	watched, released := exec.Command("sleep", "60"), exec.Command("sleep", "60")
-	for _, cmd := range []*exec.Cmd{watched, released} {
+	for name, c := range map[string]struct {
+		release bool
+		want    syscall.Signal
+	}{
+		"watched":  {false, syscall.SIGQUIT},
+		"released": {true, syscall.SIGTERM}, // ours
+	} {
+		cmd := exec.Command("sleep", "60")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -42,24 +49,17 @@ func TestGuardEndsOnlyWhatItStillWatches(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := g.watch(cmd.Process.Pid); err != nil {
-			t.Fatal(err)
-		}
-		if cmd == released {
-			if err := g.watch(0); err != nil {
-				t.Fatal(err)
-			}
+		err = g.watch(cmd.Process.Pid)
+		if c.release {
+			err = errors.Join(err, g.watch(0))
 		}
 		g.close()
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+		if got := cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(); got != c.want || err != nil {
+			t.Errorf("%s: ended by %v (%v), want %v", name, got, err, c.want)
+		}
 	}
-	if err := watched.Wait(); err == nil {
-		t.Error("the watched process came to its own end")
-	}
-	if err := released.Process.Signal(syscall.Signal(0)); err != nil {
-		t.Errorf("the released process was ended: %v", err)
-	}
-	_ = released.Process.Kill()
-	_ = released.Wait()
 }
 
 func TestGuardRemovesTheTemporaryFolderOnly(t *testing.T) {
@@ -75,7 +75,10 @@ func TestGuardRemovesTheTemporaryFolderOnly(t *testing.T) {
 		}
 		g.close()
 	}
-	if exists(temporary) || !exists(other) {
-		t.Errorf("temporary there: %t, other there: %t", exists(temporary), exists(other))
+	if exists(temporary) {
+		t.Error("the temporary folder is left")
+	}
+	if !exists(filepath.Join(other, "data", "file")) {
+		t.Error("the other folder's data is gone")
 	}
 }

@@ -23,6 +23,7 @@ const (
 	stopPatience    = 20 * time.Second // for each signal
 	pollInterval    = 5 * time.Millisecond
 	logTailLines    = 20
+	portsToTry      = 5
 )
 
 // postmaster is a started server process. It is collected by polling, not by a waiting goroutine: that would look like
@@ -55,21 +56,16 @@ func (p *postmaster) end(signal syscall.Signal, patience time.Duration) bool {
 	return poll(ctx, func() (bool, error) { return p.ended(), nil }) == nil
 }
 
-// launchAnywhere starts the server on the port wanted or, if that is 0, on a free one. Another process may take a free
-// port before the server does; then the next one is tried.
-func (s *Server) launchAnywhere(ctx context.Context, port int, password string) error {
-	if port != 0 {
-		s.port = port
-		return s.launch(ctx, password)
-	}
-	for range 10 {
-		s.port = freePort()
-		err := s.launch(ctx, password)
-		if err == nil || isFree(s.port) {
+// launchOnOneOf starts the server on the first of the ports that nobody else has. That a port was free a moment ago is
+// no promise.
+func (s *Server) launchOnOneOf(ctx context.Context, ports []int, password string) error {
+	var err error
+	for _, s.port = range ports {
+		if err = s.launch(ctx, password); err == nil || isFree(s.port) {
 			return err
 		}
 	}
-	return errors.New("no free port found on 127.0.0.1")
+	return err
 }
 
 // launch starts the server process and waits until it accepts the password.
@@ -146,14 +142,23 @@ func poll(ctx context.Context, ask func() (done bool, err error)) error {
 	}
 }
 
-// freePort picks below the range that Linux and macOS take the ports of outgoing connections from, so that the port is
-// still ours to have when a crashed server starts again.
-func freePort() int {
-	for {
+// ports lists what to try: the port asked for and no other, or the last one and then some free ones. Those lie below
+// the range that Linux and macOS take the ports of outgoing connections from, so that the port is still to be had when
+// a crashed server starts again.
+func (c Config) ports(last int) []int {
+	if c.Port != 0 {
+		return []int{c.Port}
+	}
+	var ports []int
+	if last != 0 {
+		ports = append(ports, last)
+	}
+	for len(ports) < portsToTry {
 		if port := 20000 + rand.IntN(12000); isFree(port) {
-			return port
+			ports = append(ports, port)
 		}
 	}
+	return ports
 }
 
 func isFree(port int) bool {
