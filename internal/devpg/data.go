@@ -43,8 +43,7 @@ func (s *Server) startTemporary(ctx context.Context, m machine) error {
 		return err
 	}
 	s.password = randomPassword()
-	// Without synchronous_commit a crash at once would bring the seed's password back.
-	alter := fmt.Sprintf("SET synchronous_commit = on; ALTER ROLE %s PASSWORD '%s'", superuser, s.password)
+	alter := fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", superuser, s.password)
 	return s.execute(ctx, string(seedPassword), alter)
 }
 
@@ -94,7 +93,7 @@ func dataVersion(dir string) (string, error) {
 func (c Config) render(port int) []byte {
 	settings := map[string]string{"max_connections": "200"}
 	if !c.Durable {
-		maps.Copy(settings, map[string]string{"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"})
+		maps.Copy(settings, map[string]string{"fsync": "off", "full_page_writes": "off"})
 	}
 	maps.Copy(settings, c.Settings)
 	var b bytes.Buffer

@@ -32,7 +32,7 @@ type Config struct {
 	Port int
 	// Settings go to postgresql.conf, on top of the defaults. The port and the addresses stay as they are.
 	Settings map[string]string
-	// Durable keeps fsync, full_page_writes and synchronous_commit on, as in production.
+	// Durable keeps fsync and full_page_writes on, as in production.
 	Durable bool
 	// CacheDir holds fetched binaries and initialised data folders. Default: manor/devpg in /var/cache for root, in the
 	// user's cache folder for others.
@@ -198,7 +198,6 @@ func (s *Server) Stop() error {
 }
 
 // Crash ends the server without a checkpoint (SIGQUIT), so that the next start has to recover, and keeps the data.
-// Unless the server is Durable or has synchronous_commit set, commits of the last moments may be lost, as in PostgreSQL.
 func (s *Server) Crash() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

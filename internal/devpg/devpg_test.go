@@ -51,7 +51,7 @@ func TestStopLeavesNothingBehind(t *testing.T) {
 
 func TestCrashedServerComesBackWithItsDataOnItsPort(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{Settings: map[string]string{"synchronous_commit": "on"}})
+	s := start(t, Config{})
 	url, pid := s.URL("postgres"), s.PID()
 	ask(t, url, "CREATE TABLE kept AS SELECT 1")
 	if err := s.Crash(); err != nil {
@@ -168,7 +168,7 @@ func TestSettingsReachTheServer(t *testing.T) {
 		{fast, "max_connections", "7"},
 		{fast, "fsync", "off"},
 		{fast, "full_page_writes", "off"},
-		{fast, "synchronous_commit", "off"},
+		{fast, "synchronous_commit", "on"},
 		{fast, "server_encoding", "UTF8"},
 		{fast, "listen_addresses", "127.0.0.1"},
 		{durable, "max_connections", "200"},
