@@ -2,4 +2,4 @@
 // catalog, work, event and the rooms' store.go and service.go import it.
 package ent
 
-//go:generate go run entc.go
+//go:generate go run ./gen

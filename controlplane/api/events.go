@@ -83,7 +83,7 @@ func (s *server) pump(ctx context.Context, out sse, after string) error {
 		case e := <-events:
 			err = out.event(e.Cursor, e.Kind, e)
 		case <-ping.C:
-			
+			err = out.comment("ping")
 		case err := <-ended:
 			cancel()
 			return err

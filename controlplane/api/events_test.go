@@ -181,7 +181,7 @@ func TestCancellingTheContextEndsTheStreamOnBothSides(t *testing.T) {
 		e.events.emit("a", "b")
 		err := c.Events(ctx, "1", func(controlplane.Event) error {
 			cancel(why)
-			return nil
+			return ctx.Err()
 		})
 		if err != why {
 			t.Errorf("the stream ended with %v, want the cause of the cancellation", err)
@@ -311,6 +311,38 @@ func TestAClientLeavesAStreamThatFellSilent(t *testing.T) {
 		}
 		if took := time.Since(began); took < 30*time.Second || took > 31*time.Second {
 			t.Errorf("the silent connection was left after %s, want 30 s", took)
+		}
+	})
+}
+
+func TestAServerThatNeverSaysHelloIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mute := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		})
+		began := time.Now()
+		err := client.New("http://manor", api.Transport(mute)).Events(t.Context(), "", nil)
+		if !errors.Is(err, &controlplane.Error{Code: controlplane.Unavailable}) || time.Since(began) != 30*time.Second {
+			t.Errorf("after %s: %v, want an unavailable error after 30 s", time.Since(began), err)
+		}
+	})
+}
+
+func TestPingsKeepAQuietStreamOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEdge()
+		var streams atomic.Int32
+		c := client.New("http://manor", roundTrip(func(r *http.Request) (*http.Response, error) {
+			streams.Add(1)
+			return api.Transport(e.handler).RoundTrip(r)
+		}))
+		time.AfterFunc(time.Hour, func() { e.events.emit("a") })
+		if err := c.Events(t.Context(), "", until("1", new([]string))); err != errEnough {
+			t.Fatalf("the stream ended with %v", err)
+		}
+		if n := streams.Load(); n != 1 {
+			t.Errorf("an hour took %d streams, want one", n)
 		}
 	})
 }

@@ -92,12 +92,13 @@ func TestACancelledAnswerDoesNotLookLikeAFinishedOne(t *testing.T) {
 
 func TestACallerIsNotHeldByAHandlerThatHasNotBegun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	_, err := begin(t, ctx, func(_ http.ResponseWriter, r *http.Request) {
+	release, ended := make(chan struct{}), make(chan struct{})
+	_, err := begin(t, ctx, func(http.ResponseWriter, *http.Request) {
 		cancel()
-		<-r.Context().Done()
+		<-release
 		close(ended)
 	})
+	close(release)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the cancellation", err)
 	}

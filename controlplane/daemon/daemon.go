@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-multierror"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/api"
@@ -34,6 +35,10 @@ type Config struct {
 	Workers bool                // whether this process works jobs
 	Logger  *slog.Logger        // default: none
 	Version string              // of the program
+
+	// Dial opens the network connections to clusters: for tunnels, and for
+	// tests that cut them. Default: as pgx does.
+	Dial pgconn.DialFunc
 }
 
 // jobs is how many jobs a process works at a time. Most of them wait for
@@ -69,7 +74,7 @@ func New(ctx context.Context, c Config) (*Daemon, error) {
 		return nil, err
 	}
 	queue := work.New(cat, work.Config{Concurrency: jobs, Logger: c.Logger})
-	clusters := fleet.New(cat, keys)
+	clusters := fleet.New(cat, keys, c.Dial)
 	releases := release.New(cat, clusters)
 	tenants := tenant.New(cat, keys, clusters, provision.New(cat, keys, clusters), releases, queue)
 	rollouts := rollout.New(cat, clusters, releases, queue, c.Logger, workerName())

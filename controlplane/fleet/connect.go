@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/manorhq/manor/controlplane"
@@ -107,6 +108,7 @@ func acquire(ctx context.Context, pool *pgxpool.Pool, where string) (*Conn, erro
 
 // pools holds one pool per cluster (control) and database (owner), by id.
 type pools struct {
+	dial pgconn.DialFunc // nil: as pgx does
 	mu   sync.Mutex
 	byID map[string]stamped
 }
@@ -116,7 +118,7 @@ type stamped struct {
 	pool  *pgxpool.Pool
 }
 
-func newPools() *pools { return &pools{byID: map[string]stamped{}} }
+func newPools(dial pgconn.DialFunc) *pools { return &pools{dial: dial, byID: map[string]stamped{}} }
 
 // get returns the pool for an id, a new one when the stamp says that the way
 // there has changed.
@@ -129,7 +131,7 @@ func (p *pools) get(id, stamp string, login pg.Login, database string, size int3
 		}
 		go had.pool.Close() // waits for its loans to come back
 	}
-	pool, err := open(login, database, size)
+	pool, err := p.open(login, database, size)
 	if err != nil {
 		return nil, err
 	}
@@ -157,10 +159,13 @@ func (p *pools) close() {
 	}
 }
 
-func open(login pg.Login, database string, size int32) (*pgxpool.Pool, error) {
+func (p *pools) open(login pg.Login, database string, size int32) (*pgxpool.Pool, error) {
 	conn, err := login.Config(database, applicationName)
 	if err != nil {
 		return nil, err
+	}
+	if p.dial != nil {
+		conn.DialFunc = p.dial
 	}
 	config, err := pgxpool.ParseConfig("host=localhost sslmode=disable")
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/manorhq/manor/controlplane"
@@ -26,9 +27,10 @@ type Service struct {
 	making singleflight.Group // databases being made by this process, by id
 }
 
-// New furnishes the room. Close ends its connections.
-func New(cat *catalog.Catalog, keys *secret.Keyring) *Service {
-	return &Service{cat: cat, keys: keys, pools: newPools()}
+// New furnishes the room. dial opens the network connections to clusters (nil:
+// as pgx does). Close ends them.
+func New(cat *catalog.Catalog, keys *secret.Keyring, dial pgconn.DialFunc) *Service {
+	return &Service{cat: cat, keys: keys, pools: newPools(dial)}
 }
 
 // Close closes every connection to the clusters.

@@ -13,7 +13,7 @@ func TestTokensAreThoseOfPostgreSQL(t *testing.T) {
 	t.Parallel()
 	for sql, want := range map[string]string{
 		"a B_1$ ü \"q\"\"q\"":           "a|B_1$|ü|\"q\"\"q\"",
-		"'it''s' E'\\'' e'\\\\' x'1f'": "'it''s'|E'\\''|e'\\\\'|x'1f'",
+		"'it''s' E'\\'' e'\\\\' x'1f'":  "'it''s'|E'\\''|e'\\\\'|x'1f'",
 		"'\\' ; 'a'":                    "'\\'|;|'a'",
 		"$$;$$ $a$ $$ $b$ $a$ $1 a$b$c": "$$;$$|$a$ $$ $b$ $a$|$1|a$b$c",
 		"1.5e3 .5 1$$;$$ a.b":           "1.5e3|.5|1|$$;$$|a|.|b",

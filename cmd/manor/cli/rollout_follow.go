@@ -47,6 +47,9 @@ func (a *app) follow(ctx context.Context, s *session, r *controlplane.Rollout, w
 	if err != nil {
 		return err
 	}
+	for i := range failed {
+		w.failure(&failed[i]) // what no event told us
+	}
 	if err := w.finish(failed); err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func (p *Printer) clusterFields(c *controlplane.Cluster) *fields {
 	f.add("Certificate", c.TLS.Cert)
 	f.add("Region", c.Region)
 	f.add("Labels", labels(c.Labels))
-	f.add("Tenants", itoa(c.Tenants)+" of "+capacity(c.Capacity))
+	f.add("Tenants", itoa(c.Tenants)+ofCapacity(c.Capacity))
 	f.add("Density", itoa(c.Density)+" schemas per database")
 	f.add("Extensions", strings.Join(c.Extensions, ", "))
 	f.add("PostgreSQL", serverVersion(c.Version))
@@ -68,6 +68,13 @@ func (p *Printer) ClusterDone(c *controlplane.Cluster, did string) error {
 		}
 		return text
 	})
+}
+
+func ofCapacity(n int) string {
+	if n == 0 {
+		return ", no limit"
+	}
+	return " of " + itoa(n)
 }
 
 func capacity(n int) string {

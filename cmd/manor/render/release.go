@@ -48,11 +48,14 @@ func (p *Printer) versions(versions []controlplane.Version) string {
 	return g.String()
 }
 
+// down is how a version can be undone, and why not.
 func (p *Printer) down(v controlplane.Version) string {
-	if v.Down != controlplane.DownNone {
+	switch {
+	case v.Down == controlplane.DownUnknown:
+		return p.style.note("not computed yet")
+	case v.Down != controlplane.DownNone:
 		return v.Down
-	}
-	if v.Reason == "" {
+	case v.Reason == "":
 		return p.style.bad(v.Down)
 	}
 	return p.style.bad(v.Down) + ": " + v.Reason

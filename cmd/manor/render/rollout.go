@@ -100,22 +100,31 @@ func (p *Printer) next(commandsAndWhy ...string) string {
 	return text
 }
 
+// failures is one line for each failed target.
 func (p *Printer) failures(targets []controlplane.Target) string {
-	var b strings.Builder
+	g := p.grid("TENANT", "STATUS", "CLUSTER", "SQLSTATE", "FAILURE")
 	for i := range targets {
-		b.WriteString(p.targetFailure(&targets[i], p.style) + "\n")
+		t := &targets[i]
+		f := t.Failure
+		if f == nil {
+			f = &controlplane.Failure{}
+		}
+		bare := *f
+		bare.SQLState = "" // in a column of its own
+		g.row(t.Tenant, p.style.state(string(t.Status)), t.Cluster, f.SQLState, bare.String())
 	}
-	return b.String()
+	return g.String()
 }
 
-// TargetFailure is a failed target in a few lines: tenant, place in the
-// migration, message, statement with a caret.
+// TargetFailure is a failed target in a few lines for the error stream:
+// tenant, place in the migration, message, statement with a caret.
 func (p *Printer) TargetFailure(t *controlplane.Target) string {
-	return p.targetFailure(t, style{on: p.ErrColor})
-}
-
-func (p *Printer) targetFailure(t *controlplane.Target, s style) string {
-	head := s.bad("✗ ") + s.bold(t.Tenant) + s.note(" on "+t.Cluster+", "+strings.ReplaceAll(string(t.Status), "_", " "))
+	s := style{on: p.ErrColor}
+	where := strings.ReplaceAll(string(t.Status), "_", " ")
+	if t.Cluster != "" {
+		where += " on " + t.Cluster
+	}
+	head := s.bad("✗ ") + s.bold(t.Tenant) + s.note(" "+where)
 	if t.Failure == nil {
 		return head
 	}
@@ -194,7 +203,7 @@ func (p *Printer) leftOut(results []controlplane.TenantResult) string {
 
 // RollbackPlan shows what a rollback undoes and what it cannot.
 func (p *Printer) RollbackPlan(plan *controlplane.RollbackPlan) error {
-	return p.print(plan, func() string { return p.rollbackPlan(plan) + "Nothing was changed: this is the plan.\n" })
+	return p.print(plan, func() string { return blocks(p.rollbackPlan(plan), "Nothing was changed: this is the plan.\n") })
 }
 
 // RollbackNotice is the same for a rollback that is about to happen, as a remark.

@@ -83,7 +83,19 @@ func (p *Printer) share(part, whole int) string {
 	if rest := eighths % 8; rest > 0 {
 		bar += string([]rune("▏▎▍▌▋▊▉")[rest-1])
 	}
-	return p.style.paint(green, bar) + fmt.Sprintf(" %.0f%%", float64(part)*100/float64(whole))
+	return p.style.paint(green, bar) + " " + percent(part, whole)
+}
+
+// percent never rounds to nobody or everybody.
+func percent(part, whole int) string {
+	switch n := (part*200 + whole) / (2 * whole); {
+	case n == 0 && part > 0:
+		return "<1%"
+	case n == 100 && part < whole:
+		return ">99%"
+	default:
+		return itoa(n) + "%"
+	}
 }
 
 func (p *Printer) statusClusters(s *controlplane.FleetStatus) string {

@@ -162,15 +162,11 @@ func (p *Printer) failure(f *controlplane.Failure) string {
 }
 
 // excerpt is the line of a statement that holds the position (a character,
-// from 1), with a caret below; without one it is the first line.
+// from 1), with a caret below; without one it is the statement on one line.
 func excerpt(sql string, position int) string {
 	runes := []rune(strings.TrimRight(sql, "\n \t"))
 	if position < 1 || position > len(runes) {
-		first, rest, _ := strings.Cut(string(runes), "\n")
-		if rest != "" {
-			first += " …"
-		}
-		return "  " + first
+		return "  " + oneLine(sql)
 	}
 	start, end := position-1, position-1
 	for start > 0 && runes[start-1] != '\n' {
@@ -181,6 +177,23 @@ func excerpt(sql string, position int) string {
 	}
 	line := strings.ReplaceAll(string(runes[start:end]), "\t", " ")
 	return "  " + line + "\n  " + strings.Repeat(" ", position-1-start) + "^"
+}
+
+// oneLine is a statement without its comment lines and line breaks, cut where
+// it is long.
+func oneLine(sql string) string {
+	const most = 120 // characters
+	var words []string
+	for line := range strings.SplitSeq(sql, "\n") {
+		if !strings.HasPrefix(strings.TrimSpace(line), "--") {
+			words = append(words, strings.Fields(line)...)
+		}
+	}
+	runes := []rune(strings.Join(words, " "))
+	if len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return string(runes)
 }
 
 // DSN shows how to connect as a tenant.
