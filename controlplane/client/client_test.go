@@ -45,7 +45,7 @@ func TestWithoutAServerTheErrorNamesTheAddressAndManorServe(t *testing.T) {
 		defer c.Close()
 		_, err = c.Status(t.Context())
 		e, ok := errors.AsType[*controlplane.Error](err)
-		if !ok || e.Code != controlplane.Unavailable || !strings.Contains(e.Message, address) || !strings.Contains(e.Hint, "`manor serve`") {
+		if !ok || e.Code != controlplane.Unavailable || !strings.Contains(e.Message, address) || !strings.Contains(e.Hint, "start one with `manor serve`") {
 			t.Errorf("%s: got %#v", address, err)
 		}
 		if err := c.Events(t.Context(), "", nil); !errors.Is(err, &controlplane.Error{Code: controlplane.Unavailable}) {
