@@ -1,6 +1,9 @@
 package controlplane
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Release is an immutable migration directory, addressed by the hash of its
 // content, down files included.
@@ -54,6 +57,17 @@ func (r *Release) Has(version string) bool {
 		}
 	}
 	return false
+}
+
+// FitsOn refuses a cluster that does not allow an extension the release needs.
+func (r *Release) FitsOn(c *Cluster) error {
+	for _, e := range r.Extensions {
+		if !slices.Contains(c.Extensions, e) {
+			return Errorf(Refused, "release %s needs extension %s, which cluster %s does not allow", r.Name, e, c.Name).
+				WithHint("`manor cluster set %s --extension %s` installs it", c.Name, e)
+		}
+	}
+	return nil
 }
 
 // NewRelease is what `release push` takes: file names, relative to the

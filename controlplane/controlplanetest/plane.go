@@ -41,10 +41,27 @@ func New(t testing.TB) *Plane {
 // Empty starts a control plane without a cluster.
 func Empty(t testing.TB) *Plane {
 	t.Helper()
-	config := daemon.Config{
-		Catalog: controlplane.NewSecret(pgtest.Database(t)), KeyFile: filepath.Join(t.TempDir(), "key"),
-		Workers: true, Version: "test", Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	return Open(t, Options{})
+}
+
+// Options are for planes that are not as most tests want them.
+type Options struct {
+	Catalog string       // URL of an empty database; default: one on the shared server
+	Idle    bool         // the doors are open, but no job is worked: see [Plane.Working]
+	Logger  *slog.Logger // default: the test's output, from Warn on
+}
+
+// Open starts a control plane without a cluster.
+func Open(t testing.TB, o Options) *Plane {
+	t.Helper()
+	if o.Catalog == "" {
+		o.Catalog = pgtest.Database(t)
 	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
+	config := daemon.Config{Catalog: controlplane.NewSecret(o.Catalog), KeyFile: filepath.Join(t.TempDir(), "key"),
+		Workers: !o.Idle, Version: "test", Logger: o.Logger}
 	if _, err := daemon.MigrateCatalog(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
@@ -65,14 +82,48 @@ func (p *Plane) Start() *daemon.Daemon {
 	if err := d.Start(p.t.Context()); err != nil {
 		p.t.Fatal(err)
 	}
-	p.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), patience)
-		defer cancel()
-		if err := d.Stop(ctx); err != nil {
-			p.t.Errorf("the control plane did not stop in order: %v", err)
-		}
-	})
+	p.t.Cleanup(func() { p.stop(d) })
 	return d
+}
+
+func (p *Plane) stop(d *daemon.Daemon) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), patience)
+	defer cancel()
+	if err := d.Stop(ctx); err != nil {
+		p.t.Errorf("the control plane did not stop in order: %v", err)
+	}
+}
+
+// Working runs f while a control plane on the same catalog works jobs.
+func (p *Plane) Working(f func()) {
+	p.t.Helper()
+	config := p.Config
+	config.Workers = true
+	d, err := daemon.New(p.t.Context(), config)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer p.stop(d)
+	if err := d.Start(p.t.Context()); err != nil {
+		p.t.Fatal(err)
+	}
+	f()
+}
+
+// Catalog opens a connection to the catalog, for what no door tells or does.
+func (p *Plane) Catalog() *pgx.Conn {
+	p.t.Helper()
+	return connect(p.t, p.Config.Catalog.Reveal())
+}
+
+func connect(t testing.TB, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return conn
 }
 
 // Server is a PostgreSQL server of pgtest or devpg.

@@ -44,8 +44,7 @@ func Choose(clusters []controlplane.Cluster, down map[string]error, w Wish) (*co
 	case len(clusters) == 0:
 		return nil, controlplane.Errorf(controlplane.Refused, "there is no cluster yet").WithHint("`manor cluster add` makes one known")
 	case inRegion == 0:
-		return nil, controlplane.Errorf(controlplane.Refused, "no cluster serves region %s", w.Region).
-			WithHint("regions served: %s", strings.Join(regions(clusters), ", "))
+		return nil, unserved(clusters, w.Region)
 	case full == inRegion:
 		return nil, controlplane.Errorf(controlplane.Refused, "every cluster is full").
 			WithHint("raise a capacity with `manor cluster set NAME --capacity N`, or add a cluster")
@@ -74,6 +73,14 @@ func chosen(clusters []controlplane.Cluster, down map[string]error, w Wish) (*co
 		return nil, down[c.Name]
 	}
 	return c, nil
+}
+
+func unserved(clusters []controlplane.Cluster, region string) error {
+	err := controlplane.Errorf(controlplane.Refused, "no cluster serves region %s", region)
+	if served := regions(clusters); len(served) > 0 {
+		return err.WithHint("regions served: %s", strings.Join(served, ", "))
+	}
+	return err.WithHint("no cluster has a region yet: `manor cluster set NAME --region %s` gives it one", region)
 }
 
 func isFull(c *controlplane.Cluster) bool { return c.Capacity > 0 && c.Tenants >= c.Capacity }

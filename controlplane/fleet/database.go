@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/pg"
@@ -134,23 +136,45 @@ func (s *Service) make(ctx context.Context, row *ent.Database) (*ent.Database, e
 	if row, err = s.create(ctx, c, row); err != nil {
 		return nil, err
 	}
+	if err := s.furnish(ctx, c, row); err != nil {
+		return nil, err
+	}
+	return row.Update().SetState(databaseReady).Save(ctx)
+}
+
+// furnishAll installs what a cluster allows now in the databases that are
+// there already.
+func (s *Service) furnishAll(ctx context.Context, c *ent.Cluster) error {
+	rows, err := s.cat.Ent().Database.Query().Where(database.ClusterID(c.ID), database.State(databaseReady)).All(ctx)
+	if err != nil {
+		return fmt.Errorf("read the databases of cluster %s: %w", c.Name, err)
+	}
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(4)
+	for _, row := range rows {
+		work.Go(func() error { return s.furnish(ctx, c, row) })
+	}
+	return work.Wait()
+}
+
+func (s *Service) furnish(ctx context.Context, c *ent.Cluster, row *ent.Database) error {
 	d, err := s.physical(row, c)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	owner, err := s.Owner(ctx, row.ID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	conn, err := owner.Acquire(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer conn.Release()
 	if err := pg.FurnishDatabase(ctx, conn.Conn, d); err != nil {
-		return nil, fmt.Errorf("furnish database %s on cluster %s: %w", row.Name, c.Name, err)
+		return fmt.Errorf("furnish database %s on cluster %s: %w", row.Name, c.Name, err)
 	}
-	return row.Update().SetState(databaseReady).Save(ctx)
+	return nil
 }
 
 // create creates the database, under the next free number when a shared one's

@@ -173,6 +173,11 @@ func (s *Service) Set(ctx context.Context, by controlplane.Actor, name string, c
 	if err != nil {
 		return nil, err
 	}
+	if len(c.Extensions) > 0 {
+		if err := s.furnishAll(ctx, row); err != nil {
+			return nil, err
+		}
+	}
 	return noun(row, after.Tenants), nil
 }
 

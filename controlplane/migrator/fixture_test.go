@@ -57,8 +57,9 @@ type database struct {
 	conn  *pgx.Conn
 }
 
-// newDatabase makes a database whose owner is not a superuser.
-func newDatabase(t testing.TB) *database {
+// newDatabase makes a database whose owner is not a superuser. options are
+// those of CREATE DATABASE.
+func newDatabase(t testing.TB, options ...string) *database {
 	t.Helper()
 	server := pgtest.Server(t)
 	owner, password := "owner_"+strings.ToLower(rand.Text()[:12]), rand.Text()
@@ -73,6 +74,12 @@ func newDatabase(t testing.TB) *database {
 	})
 	config, err := pgx.ParseConfig(pgtest.Database(t))
 	noError(t, err)
+	if len(options) > 0 {
+		_, err = super.Exec(t.Context(), "DROP DATABASE "+config.Database)
+		noError(t, err)
+		_, err = super.Exec(t.Context(), "CREATE DATABASE "+config.Database+" TEMPLATE template0 "+strings.Join(options, " "))
+		noError(t, err)
+	}
 	_, err = super.Exec(t.Context(), "ALTER DATABASE "+config.Database+" OWNER TO "+owner)
 	noError(t, err)
 	address, err := controlplane.ParseAddress(net.JoinHostPort(server.Host(), strconv.Itoa(server.Port())))

@@ -2,6 +2,7 @@ package migrator_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -196,20 +197,24 @@ func TestKilledBackendLeavesTheVersionBeforeAndIsDeferred(t *testing.T) {
 }
 
 // TestConnectionLostIsUnknown is the promise that what may have been committed
-// is neither called failed nor done.
+// is neither called failed nor done, and that the revisions then tell which.
 func TestConnectionLostIsUnknown(t *testing.T) {
 	t.Parallel()
 	db := newDatabase(t)
-	r := parse(t, files{"1_a.sql": "CREATE TABLE a (id int);", "2_b.sql": passGate})
+	r := parse(t, files{"1_a.sql": "CREATE TABLE a (id int);", "2_b.sql": passGate + "CREATE TABLE b (id int);"})
 	home, g := db.home("acme"), db.shutGate()
 	conn := db.connect()
 	done := start(t, conn, r, home, "2")
-	g.arrived(t)
+	pid := g.arrived(t)
 	noError(t, conn.PgConn().Conn().Close())
 	res := <-done
 	equal(t, "outcome", res.Outcome, migrator.Unknown)
 	g.open(t)
-	waitFor(t, func() bool { return db.version(home) == "2" }) // the server went on to COMMIT
+	waitFor(t, func() bool { // the server goes on, unless pgx's request to cancel comes first
+		return db.read(home, fmt.Sprintf("SELECT count(*) FROM pg_stat_activity WHERE pid = %d", pid)) == "0"
+	})
+	want := map[string]string{"1": "a", "2": "a b"}[db.version(home)]
+	equal(t, "tables", db.tables(home), want)
 }
 
 func TestBackendKilledWhileItCommitsIsUnknown(t *testing.T) {
@@ -226,6 +231,29 @@ INSERT INTO a VALUES (1);`})
 	res := <-done
 	equal(t, "outcome", res.Outcome, migrator.Unknown)
 	equal(t, "revisions", db.version(home), "")
+}
+
+// TestPositionsAreCountedAsTheServerDoes: without an encoding, in bytes.
+func TestPositionsAreCountedAsTheServerDoes(t *testing.T) {
+	t.Parallel()
+	r := parse(t, files{"1_é.sql": "SELECT 'äöü';\nSELECT nothing;"})
+	for _, encoding := range []string{"SQL_ASCII", "LATIN1"} {
+		db := newDatabase(t, "ENCODING "+encoding+" LOCALE 'C'")
+		res := r.Apply(t.Context(), db.conn, db.home("acme"), "1", migrator.Limits{})
+		equal(t, encoding, res.Failure.Statement, 2)
+		equal(t, encoding, res.Failure.Position, 8)
+	}
+}
+
+func TestServerThatWouldReadTheFilesOtherwiseIsRefused(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t)
+	_, err := db.conn.Exec(t.Context(), "SET standard_conforming_strings = off")
+	noError(t, err)
+	home := db.home("acme")
+	res := parse(t, files{"1_a.sql": inMessage}).Apply(t.Context(), db.conn, home, "1", migrator.Limits{})
+	equal(t, "outcome", res.Outcome, migrator.Failed)
+	equal(t, "tables", db.tables(home), "")
 }
 
 func TestCancelledContextSendsNothing(t *testing.T) {

@@ -107,6 +107,7 @@ var changes = []struct{ name, sql string }{
 	{"drop a rule", "DROP RULE quiet ON log"},
 	{"drop statistics", "DROP STATISTICS both_of_them"},
 	{"grant on a table", "GRANT SELECT ON notes TO PUBLIC"},
+	{"grant another right", "GRANT INSERT ON notes TO PUBLIC"},
 	{"grant on a column", "GRANT SELECT (name) ON users TO PUBLIC"},
 	{"revoke on a function", "REVOKE EXECUTE ON FUNCTION touch FROM PUBLIC"},
 	{"change an owner", "ALTER TABLE notes OWNER TO pg_monitor"},

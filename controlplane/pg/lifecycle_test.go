@@ -224,6 +224,34 @@ func (f *fixture) liveThrough(n int, want []string) (crashed bool) {
 	return crashed
 }
 
+func TestProvisioningThatCrashedAnywhereCanBeUndone(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for crashed, at := true, 1; crashed; at++ {
+		d, h, k := f.plan()
+		ctx, cancel := context.WithCancel(t.Context())
+		fuse := newFuse(at, cancel)
+		_ = worker{f, fuse}.provision(ctx, d, h, k)
+		cancel()
+		crashed = fuse.blown()
+		must(t, worker{f: f}.remove(t.Context(), d, h, k))
+		if left := f.snapshot(d, h); len(left) > 0 {
+			t.Errorf("crash at statement %d: left behind: %v", at, left)
+		}
+	}
+}
+
+func TestARevisionTableMadeAnewStaysClosedToTheTenant(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	d, h, k := f.plan()
+	f.make(d, k, h)
+	owner := f.connect(f.as(d.Owner, k[d.Owner]), d.Name)
+	exec(t, owner, fmt.Sprintf("DROP TABLE %s.atlas_schema_revisions", Quote(h.Schema)))
+	must(t, CreateHome(t.Context(), owner, h))
+	f.checkRights(f.super(d.Name), h)
+}
+
 func TestFiftyHomesAtOnceDisturbNobody(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -289,6 +317,12 @@ func TestNothingForeignIsTouched(t *testing.T) {
 			if !errors.Is(err, ErrForeign) || controlplane.CodeOf(err) != controlplane.Conflict {
 				t.Errorf("%s: %v", what, err)
 			}
+		}
+		byHand := d
+		byHand.Name = NewName("d_")
+		exec(t, control, "CREATE DATABASE "+byHand.Name)
+		if err := DropDatabase(t.Context(), control, byHand); !errors.Is(err, ErrForeign) {
+			t.Errorf("a database made with the control login by hand: %v", err)
 		}
 	})
 	t.Run("roles", func(t *testing.T) {

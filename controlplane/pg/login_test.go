@@ -56,6 +56,9 @@ func TestAFailedConnectionSaysWhyAndKeepsThePassword(t *testing.T) {
 			if c.code != controlplane.Invalid && e.Hint == "" {
 				t.Error("there is no hint")
 			}
+			if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+				t.Error("the error carries the configuration, and with it the password")
+			}
 			for err := error(e); err != nil; err = errors.Unwrap(err) {
 				if text := fmt.Sprintf("%v %+v %#v %s", err, err, err, e.Hint); strings.Contains(text, marked) || strings.Contains(text, good.Password.Reveal()) {
 					t.Errorf("the password is in %s", text)

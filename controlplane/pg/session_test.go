@@ -2,11 +2,15 @@ package pg
 
 import (
 	"context"
+	"net"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/internal/devpg"
@@ -138,6 +142,41 @@ func TestHardenClosesWhatItMayAndNamesTheRest(t *testing.T) {
 		}
 	}
 	exec(t, super, "GRANT CONNECT ON DATABASE postgres TO "+Quote(f.login.User)) // for the cleanup
+}
+
+// A backend that was let in just before its role was closed shows up among the
+// sessions a moment later. Until then it is seen as starting, and waited for;
+// but a client that stalls its log-in keeps nobody waiting.
+func TestABackendThatIsJustStartingIsWaitedForButNotForLong(t *testing.T) {
+	t.Parallel()
+	f := newFixtureOn(t, pgtest.NewServer(t, devpg.Config{}))
+	d, h, k := f.plan()
+	f.make(d, k, h)
+	control := f.control()
+	starting := func() int {
+		_, n, err := countSessions(t.Context(), control, h.Logins[:])
+		must(t, err)
+		return n
+	}
+	if n := starting(); n != 0 {
+		t.Fatalf("%d backends are starting on an idle server", n)
+	}
+	client, err := net.Dial("tcp", f.login.Address.Hosts[0])
+	must(t, err)
+	defer client.Close()
+	front := pgproto3.NewFrontend(client, client)
+	front.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersionNumber, Parameters: map[string]string{"user": h.Logins[0], "database": d.Name}})
+	must(t, front.Flush())
+	_, err = front.Receive() // the server asks for the password, and gets none
+	must(t, err)
+	if n := starting(); n != 1 {
+		t.Errorf("%d backends are seen starting, want 1", n)
+	}
+	began := time.Now()
+	must(t, SetLogins(t.Context(), control, h, false))
+	if took := time.Since(began); took < startingWait || took > 10*startingWait {
+		t.Errorf("refusing took %v", took)
+	}
 }
 
 func revokeAll(database string) string {

@@ -162,6 +162,19 @@ func (s *Service) ByName(ctx context.Context, name string) (*controlplane.Releas
 	return noun(row, def), err
 }
 
+// First is the release that new tenants start at, or nil while there is none.
+func (s *Service) First(ctx context.Context) (*controlplane.Release, error) {
+	def, err := s.Default(ctx)
+	if err != nil || def.ReleaseID == "" {
+		return nil, err
+	}
+	row, err := s.cat.Ent().Release.Get(ctx, def.ReleaseID)
+	if err != nil {
+		return nil, fmt.Errorf("read the default release: %w", err)
+	}
+	return noun(row, def), nil
+}
+
 // SetDefault says at which release, and which version of it ("": its last),
 // new tenants start.
 func (s *Service) SetDefault(ctx context.Context, by controlplane.Actor, name, version string, dryRun bool) (*controlplane.Release, error) {

@@ -17,8 +17,8 @@ import (
 
 const (
 	// maxAttempts is how often a target that is deferred comes back before it
-	// counts as failed.
-	maxAttempts = 8
+	// counts as failed: after some three minutes.
+	maxAttempts = 12
 	// firstPause doubles with every attempt, up to maxPause.
 	firstPause = 500 * time.Millisecond
 	maxPause   = 30 * time.Second

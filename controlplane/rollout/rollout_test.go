@@ -286,3 +286,49 @@ func TestBadRolloutIsRefusedAndChangesNothing(t *testing.T) {
 		t.Fatalf("%d rollouts, %v", len(rollouts), err)
 	}
 }
+
+func TestPausedRolloutThatChangedNothingCanBeGivenUp(t *testing.T) {
+	t.Parallel()
+	p := controlplanetest.New(t)
+	p.Push("v1", controlplanetest.First())
+	p.Create(controlplane.NewTenant{}, controlplanetest.Slugs("acme", 3)...)
+	p.Exec("acme-001", "INSERT INTO notes VALUES (1, 'x', -1)")
+	files := controlplanetest.Second()
+	files["3_stars.sql"] = "ALTER TABLE notes ADD CONSTRAINT notes_stars_check CHECK (stars >= 0);\n"
+	p.Push("v2", files)
+	r := p.Rollout(controlplane.NewRollout{Release: "v2", BatchSize: 1, Concurrency: 1, OnError: controlplane.OnErrorPause})
+	if r.State != controlplane.RolloutPaused {
+		t.Fatalf("state %s, counts %s", r.State, r.Counts)
+	}
+	if _, err := p.RollbackRollout(t.Context(), r.ID, controlplane.RollbackRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if r = p.Rested(r.ID); r.State != controlplane.RolloutRolledBack || r.Counts[controlplane.TargetSkipped] != 2 {
+		t.Fatalf("state %s, counts %s", r.State, r.Counts)
+	}
+	p.Exec("acme-001", "DELETE FROM notes")
+	if r = p.Rollout(controlplane.NewRollout{Release: "v2"}); r.State != controlplane.RolloutSucceeded {
+		t.Fatalf("the tenants are not free for the next rollout: %s, %s", r.State, r.Counts)
+	}
+}
+
+func TestRolloutNeedsTheExtensionsOfItsReleaseOnEveryCluster(t *testing.T) {
+	t.Parallel()
+	p := controlplanetest.New(t)
+	p.Create(controlplane.NewTenant{}, "acme")
+	_, err := p.PushRelease(t.Context(), controlplane.NewRelease{Name: "v1", Extensions: []string{"pgcrypto"},
+		Files: controlplanetest.Summed(t, map[string]string{"1_digest.sql": "CREATE TABLE d (h bytea DEFAULT digest('x', 'sha256'));\n"})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.StartRollout(t.Context(), controlplane.NewRollout{Release: "v1"})
+	if controlplane.CodeOf(err) != controlplane.Refused || !strings.Contains(err.Error(), "pgcrypto") {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := p.SetCluster(t.Context(), "one", controlplane.ClusterChange{Extensions: []string{"pgcrypto"}}); err != nil {
+		t.Fatal(err)
+	}
+	if r := p.Rollout(controlplane.NewRollout{Release: "v1"}); r.State != controlplane.RolloutSucceeded {
+		t.Fatalf("state %s, counts %s", r.State, r.Counts)
+	}
+}

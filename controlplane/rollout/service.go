@@ -67,7 +67,7 @@ func (s *Service) Start(ctx context.Context, by controlplane.Actor, n controlpla
 	if err != nil {
 		return nil, err
 	}
-	if err := s.answering(ctx, targets); err != nil {
+	if err := s.ready(ctx, r, targets); err != nil {
 		return nil, err
 	}
 	if n.OnError == controlplane.OnErrorRollback {
@@ -180,14 +180,22 @@ func (s *Service) prepare(ctx context.Context, client *ent.Client, n *controlpla
 		return true
 	})
 	if err == nil && len(targets) == 0 {
-		err = controlplane.Errorf(controlplane.Refused, "the selection holds no tenant").
-			WithHint("try it with `manor tenant list --select '%s'`", n.Select)
+		err = empty(n.Select)
 	}
 	return r, targets, err
 }
 
-// answering refuses to start while a cluster of the selection is down.
-func (s *Service) answering(ctx context.Context, targets []frozen) error {
+func empty(selection string) error {
+	err := controlplane.Errorf(controlplane.Refused, "the selection holds no tenant")
+	if selection == "" {
+		return err.WithHint("there is none yet: `manor tenant create`")
+	}
+	return err.WithHint("try it with `manor tenant list --select '%s'`", selection)
+}
+
+// ready refuses to start while a cluster of the selection is down or does not
+// allow an extension that the release needs.
+func (s *Service) ready(ctx context.Context, r *controlplane.Release, targets []frozen) error {
 	clusters, err := s.fleet.Clusters(ctx)
 	if err != nil {
 		return err
@@ -199,6 +207,11 @@ func (s *Service) answering(ctx context.Context, targets []frozen) error {
 		}
 	}
 	clusters = slices.DeleteFunc(clusters, func(c controlplane.Cluster) bool { return on[c.Name] == 0 })
+	for _, c := range clusters {
+		if err := r.FitsOn(&c); err != nil {
+			return err
+		}
+	}
 	for name, err := range s.fleet.Down(ctx, clusters) {
 		return controlplane.Errorf(controlplane.Unavailable, "cluster %s, home of %d of the selected tenants, does not answer: %w", name, on[name], err).
 			WithHint("start it, or leave it out: --select 'tenant.cluster != %q'", name)

@@ -21,6 +21,7 @@ type undo struct {
 	back  []int          // targets taken back, by id
 	stuck map[int]string // targets left alone, with the reason
 	whole bool           // all of the rollout, not one tenant
+	open  int            // targets that are not done, which a whole rollback skips
 }
 
 // PlanRollback says what a rollback would undo and what it cannot.
@@ -45,7 +46,7 @@ func (s *Service) Rollback(ctx context.Context, by controlplane.Actor, id string
 	if err != nil {
 		return nil, err
 	}
-	if len(u.back) == 0 {
+	if len(u.back) == 0 && (len(u.stuck) > 0 || u.open == 0) {
 		return nil, nothingToUndo(id, u)
 	}
 	if q.DryRun {
@@ -178,6 +179,12 @@ func (s *Service) planUndo(ctx context.Context, id, slug string) (*undo, error) 
 		u.back = append(u.back, t.ID)
 		for _, v := range versions {
 			used[v.Version] = true
+		}
+	}
+	if u.whole {
+		u.open, err = s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.StatusIn(unfinished...)).Count(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("count what is open of rollout %s: %w", id, err)
 		}
 	}
 	u.plan.Tenants = len(u.back)

@@ -21,6 +21,7 @@ type placing struct {
 	tx     *catalog.Tx
 	by     controlplane.Actor
 	down   map[string]error
+	first  *controlplane.Release // that new tenants start at; nil: none yet
 	dryRun bool
 
 	clusters   []controlplane.Cluster
@@ -70,6 +71,11 @@ func (p *placing) one(ctx context.Context, n controlplane.NewTenant, taken names
 	cluster, err := fleet.Choose(p.clusters, p.down, fleet.Wish{Cluster: n.Cluster, Region: n.Region})
 	if err != nil {
 		return nil, err
+	}
+	if p.first != nil {
+		if err := p.first.FitsOn(cluster); err != nil {
+			return nil, err
+		}
 	}
 	home := pg.NewName("t_")
 	t := controlplane.Tenant{

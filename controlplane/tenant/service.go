@@ -51,10 +51,14 @@ func (s *Service) Create(ctx context.Context, by controlplane.Actor, wanted []co
 	if err != nil {
 		return nil, err
 	}
+	first, err := s.releases.First(ctx)
+	if err != nil {
+		return nil, err
+	}
 	down := s.fleet.Down(ctx, relevant(clusters, wanted))
 	var results []controlplane.TenantResult
 	attempt := func(tx *catalog.Tx) error {
-		p := placing{Service: s, tx: tx, by: by, down: down, dryRun: dryRun}
+		p := placing{Service: s, tx: tx, by: by, down: down, first: first, dryRun: dryRun}
 		results, err = p.place(ctx, wanted)
 		return err
 	}

@@ -192,17 +192,26 @@ func (c *creation) settle(ctx context.Context, after string) error {
 	if err := w.run(ctx, after, label); err != nil {
 		return err
 	}
+	return c.readAnew(ctx, accepted)
+}
+
+// readAnew takes the accepted tenants' results from where they are now.
+func (c *creation) readAnew(ctx context.Context, accepted []controlplane.Tenant) error {
 	slugs := make([]string, len(accepted))
 	for i, t := range accepted {
 		slugs[i] = t.Slug
 	}
-	now, err := lookup(ctx, c.s, slugs)
+	found, err := lookup(ctx, c.s, slugs, false)
 	if err != nil {
 		return err
 	}
+	now := map[string]*controlplane.Tenant{}
+	for i := range found {
+		now[found[i].ID] = &found[i]
+	}
 	for i, r := range c.results {
-		if t, ok := now[r.Slug]; ok && r.Tenant != nil {
-			c.results[i].Tenant = &t
+		if r.Tenant != nil && now[r.Tenant.ID] != nil {
+			c.results[i].Tenant = now[r.Tenant.ID]
 		}
 	}
 	return nil

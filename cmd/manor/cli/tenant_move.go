@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -119,10 +118,14 @@ func (a *app) settle(ctx context.Context, s *session, t *controlplane.Tenant, wa
 	if err := w.run(ctx, after, "Waiting for "+t.Slug); err != nil {
 		return nil, err
 	}
-	now, err := s.ShowTenant(ctx, t.Slug)
-	if want == controlplane.TenantDeleted && errors.Is(err, &controlplane.Error{Code: controlplane.NotFound}) {
-		t.State, t.Settled = want, true // its tombstone does not answer to the slug
-		return t, nil
+	now, err := lookup(ctx, s, []string{t.Slug}, want == controlplane.TenantDeleted)
+	if err != nil {
+		return nil, err
 	}
-	return now, err
+	for i := range now {
+		if now[i].ID == t.ID {
+			return &now[i], nil
+		}
+	}
+	return nil, controlplane.Errorf(controlplane.NotFound, "tenant %s became %s and then vanished", t.Slug, want)
 }

@@ -3,8 +3,8 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,18 +18,24 @@ type tenantWait struct {
 	want    controlplane.TenantState
 	bar     *render.Progress
 	print   *render.Printer
-	pending map[string]string // slug to the last trouble shown of it
+	pending map[string]*waitedFor // by id: a slug may be used again
 	total   int
 	failed  int
+}
+
+// waitedFor is a tenant that is not settled yet.
+type waitedFor struct {
+	slug    string
+	trouble string // the last that was shown
 }
 
 // lookupAtOnce is how many tenants are asked for in one query.
 const lookupAtOnce = 100
 
 func (a *app) newTenantWait(s *session, want controlplane.TenantState, tenants []controlplane.Tenant) *tenantWait {
-	w := &tenantWait{s: s, want: want, print: a.print, pending: map[string]string{}, total: len(tenants)}
+	w := &tenantWait{s: s, want: want, print: a.print, pending: map[string]*waitedFor{}, total: len(tenants)}
 	for _, t := range tenants {
-		w.pending[t.Slug] = ""
+		w.pending[t.ID] = &waitedFor{slug: t.Slug}
 	}
 	return w
 }
@@ -64,24 +70,24 @@ func (w *tenantWait) onEvent(e controlplane.Event) (bool, error) {
 	if err := json.Unmarshal(e.Data, &data); err != nil {
 		return false, fmt.Errorf("event %s cannot be read: %w", e.Cursor, err)
 	}
-	w.saw(data)
+	w.saw(e.Subject, data)
 	return len(w.pending) == 0, nil
 }
 
 // saw takes note of where a tenant is.
-func (w *tenantWait) saw(t controlplane.TenantEvent) {
-	last, ours := w.pending[t.Slug]
+func (w *tenantWait) saw(id string, t controlplane.TenantEvent) {
+	p, ours := w.pending[id]
 	switch {
 	case !ours:
 		return
 	case t.Settled && (t.State == w.want || t.State == controlplane.TenantFailed):
-		delete(w.pending, t.Slug)
-		if t.State == controlplane.TenantFailed && w.want != t.State {
+		delete(w.pending, id)
+		if t.State != w.want {
 			w.failed++
 		}
-	case t.Failure != nil && t.Failure.String() != last:
-		w.pending[t.Slug] = t.Failure.String()
-		w.bar.Print(fmt.Sprintf("%s: %s", t.Slug, t.Failure))
+	case t.Failure != nil && t.Failure.String() != p.trouble:
+		p.trouble = t.Failure.String()
+		w.bar.Print(p.slug + ": " + p.trouble)
 	}
 	w.show()
 }
@@ -96,44 +102,35 @@ func (w *tenantWait) show() {
 
 // look reads where the pending tenants are, whatever events came.
 func (w *tenantWait) look(ctx context.Context) (bool, error) {
-	slugs := sortedKeys(w.pending)
-	now, err := lookup(ctx, w.s, slugs)
+	var slugs []string
+	for _, id := range sortedKeys(w.pending) {
+		slugs = append(slugs, w.pending[id].slug)
+	}
+	now, err := lookup(ctx, w.s, slugs, w.want == controlplane.TenantDeleted)
 	if err != nil {
 		return false, err
 	}
-	for _, slug := range slugs {
-		t, found := now[slug]
-		if !found { // purged: nothing answers to the slug any more
-			t.State, t.Settled = controlplane.TenantDeleted, true
-		}
-		w.saw(controlplane.TenantEvent{Slug: slug, State: t.State, Settled: t.Settled, Failure: t.Failure})
+	for _, t := range now {
+		w.saw(t.ID, controlplane.TenantEvent{Slug: t.Slug, State: t.State, Settled: t.Settled, Failure: t.Failure})
 	}
 	return len(w.pending) == 0, nil
 }
 
-// lookup reads tenants by slug, as many as there are of them.
-func lookup(ctx context.Context, s *session, slugs []string) (map[string]controlplane.Tenant, error) {
-	found := make(map[string]controlplane.Tenant, len(slugs))
+// lookup reads tenants by slug; with deleted, tombstones too, which may share
+// theirs with others.
+func lookup(ctx context.Context, s *session, slugs []string, deleted bool) ([]controlplane.Tenant, error) {
+	var found []controlplane.Tenant
+	q := controlplane.TenantQuery{IncludeDeleted: deleted}
 	if len(slugs) == 1 {
-		t, err := s.ShowTenant(ctx, slugs[0])
-		if errors.Is(err, &controlplane.Error{Code: controlplane.NotFound}) {
-			return found, nil
-		}
-		if err == nil {
-			found[t.Slug] = *t
-		}
-		return found, err
+		q.Search = slugs[0] // narrows in SQL what the selector decides
 	}
-	for len(slugs) > 0 {
-		n := min(lookupAtOnce, len(slugs))
-		page, err := s.ListTenants(ctx, controlplane.TenantQuery{Select: slugIn(slugs[:n]), Limit: most})
+	for chunk := range slices.Chunk(slugs, lookupAtOnce) {
+		q.Select = slugIn(chunk)
+		page, err := listTenants(ctx, s, q, listFlags{})
 		if err != nil {
 			return nil, err
 		}
-		for _, t := range page.Items {
-			found[t.Slug] = t
-		}
-		slugs = slugs[n:]
+		found = append(found, page.Items...)
 	}
 	return found, nil
 }

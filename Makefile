@@ -1,0 +1,82 @@
+# Needs Go and nothing else: PostgreSQL for the demo and the tests is found or
+# fetched by internal/devpg.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+GO ?= go
+# The race detector needs a C compiler and the headers of its library.
+HASH := \#
+RACE ?= $(shell printf '$(HASH)include <stdlib.h>\n' | $$($(GO) env CC) -x c -fsyntax-only - 2>/dev/null && echo -race)
+PKG ?= ./...
+# A package has this long; the first one may have to fetch PostgreSQL.
+TIMEOUT ?= 10m
+GENERATED := ent docs/openapi.json
+# In a checkout that belongs to another user git answers nothing, and go build
+# would fail rather than leave the commit out.
+ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 || echo none),)
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+endif
+
+.PHONY: demo
+demo: build ## the main job before your eyes, on PostgreSQL servers of its own
+	$(GO) run ./internal/demo -manor bin/manor
+
+.PHONY: test
+test: ## all tests, with -race where there is a C compiler [PG=18] [PKG=./controlplane/pg] [RUN=TestName]
+	$(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test $(RACE) -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)') $(PKG)
+
+.PHONY: check
+check: check-fmt check-vet check-staticcheck check-arch check-tidy check-generated ## gofmt, vet, staticcheck, import rules, go.mod tidy, generated code current
+
+.PHONY: check-fmt check-vet check-staticcheck check-arch check-tidy check-generated
+check-fmt:
+	@bad=$$(gofmt -l .); test -z "$$bad" || { echo "not formatted (make fmt):"; echo "$$bad"; exit 1; }
+
+check-vet:
+	$(GO) vet ./...
+
+check-staticcheck:
+	$(GO) tool staticcheck ./...
+
+check-arch:
+	$(GO) test ./internal/arch
+
+check-tidy:
+	@$(GO) mod tidy -diff || { echo "go.mod or go.sum is not tidy: go mod tidy"; exit 1; }
+
+# Generates in place, so that a failure needs no more than a commit. It compares
+# with what was there rather than with git, so that work in progress passes.
+SUMS = find $(GENERATED) -type f -exec cksum {} + | sort -k 3
+check-generated:
+	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; $(SUMS) >"$$tmp/before"; \
+	echo '$(GO) generate ./...'; $(GO) generate ./...; $(SUMS) >"$$tmp/after"; \
+	diff "$$tmp/before" "$$tmp/after" || { echo 'generated code was not current; it is now: commit it'; exit 1; }
+	$(GO) run ./internal/catalogdiff -check
+
+.PHONY: generate
+generate: ## code from ent/schema and the API's document; NAME=add_labels writes the catalog's next migration
+	$(GO) generate ./...
+	$(GO) run ./internal/catalogdiff $(if $(NAME),$(NAME),-check)
+
+.PHONY: build
+build: ## bin/manor
+	$(GO) build -o bin/manor ./cmd/manor
+
+.PHONY: bench
+bench: ## 200 tenants by two versions, through the engine and as raw pgx
+	$(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test -run '^$$' -bench '^BenchmarkApply$$' -benchtime 1x -timeout $(TIMEOUT) ./controlplane/migrator
+
+.PHONY: fmt
+fmt: ## gofmt over everything
+	gofmt -l -w .
+
+.PHONY: clean
+clean: ## what make left behind
+	rm -rf bin
+	$(GO) clean -testcache
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/manorhq/manor/controlplane"
+)
+
+// rested is a rollout as it is going to be when it rests.
+func rested(state controlplane.RolloutState, counts controlplane.Counts) *plane {
+	return &plane{rollout: controlplane.Rollout{ID: "r_1", State: state, Release: "v2", Version: "3", Targets: counts.Sum(), Counts: counts, CreatedAt: time.Now()}}
+}
+
+func TestStartWaitsAndItsExitCodeSaysHowItEnded(t *testing.T) {
+	for state, want := range map[controlplane.RolloutState]int{
+		controlplane.RolloutSucceeded: 0, controlplane.RolloutFailed: 3, controlplane.RolloutPaused: 4, controlplane.RolloutRolledBack: 5,
+	} {
+		rested(state, controlplane.Counts{controlplane.TargetSucceeded: 2}).start(t)
+		if got := manor(t.Context(), "", "rollout", "start", "--release", "v2", "--wait"); got.code != want || !strings.Contains(got.out, string(state)) {
+			t.Errorf("%s: %+v, want exit code %d", state, got, want)
+		}
+	}
+}
+
+func TestStartWithoutWaitSaysHowToFollow(t *testing.T) {
+	rested(controlplane.RolloutFailed, controlplane.Counts{controlplane.TargetFailed: 2}).start(t)
+	got := manor(t.Context(), "", "rollout", "start", "--release", "v2")
+	if got.code != 0 || !strings.Contains(got.out, "manor rollout watch r_1") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestFailuresAreShownAsTheyComeAndOnceMoreAtTheEnd(t *testing.T) {
+	p := rested(controlplane.RolloutFailed, controlplane.Counts{controlplane.TargetSucceeded: 1, controlplane.TargetFailed: 1})
+	p.targets = []controlplane.Target{{Tenant: "acme", Cluster: "east", Status: controlplane.TargetFailed, Attempts: 1, Failure: &controlplane.Failure{
+		Message: "no such thing", SQLState: "42703", File: "3_c.sql", Statement: 2, Position: 8, SQL: "SELECT nonsense",
+	}}}
+	p.start(t)
+	got := manor(t.Context(), "", "rollout", "start", "--release", "v2", "--wait")
+	if n := strings.Count(got.errs, "3_c.sql statement 2 position 8: no such thing (SQLSTATE 42703)"); n != 1 {
+		t.Errorf("the failure was shown %d times on standard error:\n%s", n, got.errs)
+	}
+	if !strings.Contains(got.out, "42703") || !strings.Contains(got.out, "manor rollout retry r_1") {
+		t.Errorf("the result does not name the failure and what to do:\n%s", got.out)
+	}
+}
+
+func TestWatchAsJSONWritesEventsAndLastTheRollout(t *testing.T) {
+	p := rested(controlplane.RolloutRunning, controlplane.Counts{controlplane.TargetPending: 2}).start(t)
+	ended := make(chan outcome)
+	go func() { ended <- manor(t.Context(), "", "rollout", "watch", "r_1", "-o", "json") }()
+	p.untilLooked()
+	p.rollout.State = controlplane.RolloutSucceeded
+	p.emit(controlplane.EventRolloutChanged, "r_1", controlplane.RolloutEvent{State: controlplane.RolloutSucceeded})
+	p.mu.Unlock()
+	got := <-ended
+	lines := strings.Split(strings.TrimSpace(got.out), "\n")
+	var last controlplane.Rollout
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.State != controlplane.RolloutSucceeded || got.code != 0 {
+		t.Errorf("%v, %+v", err, got)
+	}
+}
+
+func TestInterruptStopsWaitingAndSaysHowToGoOn(t *testing.T) {
+	p := rested(controlplane.RolloutRunning, controlplane.Counts{controlplane.TargetPending: 2}).start(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	go func() {
+		p.untilLooked()
+		p.mu.Unlock()
+		interrupt()
+	}()
+	got := manor(ctx, "", "rollout", "start", "--release", "v2", "--wait")
+	if got.code != 130 || !strings.Contains(got.errs, "goes on in the service") || !strings.Contains(got.errs, "manor rollout watch r_1") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestRollbackShowsFirstWhatItCannotUndo(t *testing.T) {
+	p := rested(controlplane.RolloutRolledBack, controlplane.Counts{controlplane.TargetRolledBack: 2})
+	p.plan = controlplane.RollbackPlan{Rollout: "r_1", Tenants: 2, Irreversible: []controlplane.TenantResult{
+		{Slug: "acme", Error: &controlplane.Error{Code: controlplane.Refused, Message: "version 3 has no reverse"}},
+	}}
+	p.start(t)
+	got := manor(t.Context(), "", "rollout", "rollback", "r_1")
+	if got.code != 3 || !strings.Contains(got.errs, "version 3 has no reverse") {
+		t.Errorf("%+v", got)
+	}
+	p.plan.Irreversible = nil
+	if got := manor(t.Context(), "", "rollout", "rollback", "r_1"); got.code != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestErrorsOfTheServiceBecomeExitCodes(t *testing.T) {
+	(&plane{taken: "acme"}).start(t)
+	for _, c := range []struct {
+		want int
+		args []string
+	}{
+		{6, []string{"tenant", "create", "acme"}},
+		{6, []string{"tenant", "suspend", "acme"}},
+		{6, []string{"rollout", "retry", "r_1"}},
+		{1, []string{"tenant", "show", "acme"}},
+		{1, []string{"tenant", "set", "acme", "--tier", "pro"}},
+	} {
+		if got := manor(t.Context(), "", c.args...); got.code != c.want || got.out != "" || !strings.HasPrefix(got.errs, "Error: ") {
+			t.Errorf("%v: %+v, want exit code %d", c.args, got, c.want)
+		}
+	}
+}
+
+func TestManyTenantsAreCreatedInChunksAndEachHasAResult(t *testing.T) {
+	p := (&plane{taken: "t-007"}).start(t)
+	file := "slug\n"
+	for i := range 250 {
+		file += fmt.Sprintf("t-%03d\n", i)
+	}
+	got := manor(t.Context(), file+"bad-one\n", "tenant", "create", "-f", "-", "-o", "json")
+	if got.code != 3 {
+		t.Fatalf("%+v", got)
+	}
+	if fmt.Sprint(p.requests) != "[100 100 51]" {
+		t.Errorf("requests of %v tenants", p.requests)
+	}
+	var page controlplane.Page[controlplane.TenantResult]
+	if err := json.Unmarshal([]byte(got.out), &page); err != nil {
+		t.Fatal(err)
+	}
+	active, failed := 0, []string{}
+	for _, r := range page.Items {
+		switch {
+		case r.Error != nil || r.Tenant.State == controlplane.TenantFailed:
+			failed = append(failed, r.Slug)
+		case r.Tenant.State == controlplane.TenantActive && r.Tenant.Version != "":
+			active++
+		}
+	}
+	if active != 249 || fmt.Sprint(failed) != "[t-007 bad-one]" {
+		t.Errorf("%d active, failed: %v", active, failed)
+	}
+}
+
+func TestOneTenantThatFailsIsSaidWithItsReason(t *testing.T) {
+	(&plane{}).start(t)
+	got := manor(t.Context(), "", "tenant", "create", "bad-one")
+	if got.code != 3 || !strings.Contains(got.errs, "it broke (SQLSTATE 23514)") || !strings.Contains(got.errs, "purge bad-one") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestPurgeWaitsForTheTombstoneOfThatTenant(t *testing.T) {
+	older := &controlplane.Tenant{ID: "older", Slug: "acme", State: controlplane.TenantDeleted, Settled: true}
+	ours := &controlplane.Tenant{ID: "ours", Slug: "acme", State: controlplane.TenantDeleting, Settled: true}
+	p := (&plane{tenants: []*controlplane.Tenant{older, ours}}).start(t)
+	ended := make(chan outcome, 1)
+	go func() { ended <- manor(t.Context(), "", "tenant", "purge", "acme", "--confirm", "acme", "-o", "json") }()
+	p.untilLooked()
+	ours.Settled = true
+	p.emit(controlplane.EventTenantChanged, "ours", controlplane.TenantEvent{Slug: "acme", State: ours.State, Settled: true})
+	p.mu.Unlock()
+	if got := <-ended; got.code != 0 || !strings.Contains(got.out, `"id": "ours"`) || !strings.Contains(got.out, `"settled": true`) {
+		t.Errorf("%+v", got)
+	}
+}

@@ -1,0 +1,256 @@
+package render_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/manorhq/manor/cmd/manor/render"
+	"github.com/manorhq/manor/controlplane"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var now = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+func ago(d time.Duration) time.Time { return now.Add(-d) }
+
+var (
+	cluster = controlplane.Cluster{
+		ID: "c_1", Name: "east", Address: controlplane.Address{Hosts: []string{"db1:5432", "db2:5432"}},
+		AppAddress: &controlplane.Address{Hosts: []string{"[::1]:6432"}}, Login: "manor", TLS: controlplane.TLS{Mode: "verify-full", RootCert: "/etc/ca.pem"},
+		Region: "eu", Labels: controlplane.Labels{"ring": "canary", "disk": "fast"}, Capacity: 500, Density: 1000, Extensions: []string{"citext", "pgcrypto"},
+		State: controlplane.ClusterActive, Version: 150018, SystemID: "7710371777991942801", Skipped: []string{"one step", "another step"}, Tenants: 120, CreatedAt: ago(50 * time.Hour),
+	}
+	west    = controlplane.Cluster{Name: "west", Address: controlplane.Address{Hosts: []string{"w:5432"}}, Labels: controlplane.Labels{}, State: controlplane.ClusterDraining, Version: 180004, CreatedAt: ago(45 * time.Second)}
+	failure = &controlplane.Failure{
+		Message: `check constraint "issues_estimate_check" of relation "issues" is violated by some row`, SQLState: "23514",
+		Version: "20261005090000", File: "20261005090000_track.sql", Statement: 4, SQL: "ALTER TABLE issues\n  VALIDATE CONSTRAINT issues_estimate_check", Hint: "mend the rows",
+	}
+	syntax = &controlplane.Failure{
+		Message: `syntax error at or near "TABEL"`, SQLState: "42601", File: "3_c.sql", Statement: 2, Position: 35,
+		SQL: "-- größer\nCREATE INDEX a ON b (c);\nALTER TABEL x ADD y int",
+	}
+	acme = controlplane.Tenant{
+		ID: "tn_1", Slug: "acme", ExternalID: "4711", State: controlplane.TenantActive, Settled: true, Isolation: controlplane.IsolationSchema, Cluster: "east",
+		Region: "eu", Tier: "pro", Labels: controlplane.Labels{"ring": "canary"}, Release: "v2", Version: "20261012090000",
+		Placement: controlplane.Placement{Database: "manor_shared_001", Schema: "t_abc", Role: "t_abc_app", Logins: controlplane.Logins{"t_abc_a", "t_abc_b"}, Generation: 1},
+		CreatedAt: ago(5*time.Minute + 3*time.Second), UpdatedAt: ago(time.Minute),
+	}
+	globex  = controlplane.Tenant{Slug: "globex", State: controlplane.TenantSuspended, Isolation: controlplane.IsolationDatabase, Cluster: "west", Labels: controlplane.Labels{}, CreatedAt: ago(400 * 24 * time.Hour)}
+	initech = controlplane.Tenant{Slug: "initech", State: controlplane.TenantFailed, Isolation: controlplane.IsolationSchema, Cluster: "east", Labels: controlplane.Labels{}, Failure: failure, CreatedAt: ago(3 * time.Hour)}
+	release = controlplane.Release{
+		Name: "v2", Hash: "9938788c83971c0cfbfc044672e2b040ed68339a7099b7c00bf54b66aaae036c", Extensions: []string{"citext"}, Default: "2", CreatedAt: ago(time.Hour), CreatedBy: "user:ada",
+		Versions: []controlplane.Version{
+			{Version: "1", Name: "1_a.sql", Statements: 3, TxMode: "file", Down: controlplane.DownFile},
+			{Version: "2", Name: "2_b.sql", Statements: 1, TxMode: "none", Down: controlplane.DownNone, Reason: "UPDATE rewrites rows"},
+			{Version: "3", Name: "3_c.sql", Statements: 12, TxMode: "file", Down: controlplane.DownUnknown},
+		},
+	}
+	finished = ago(time.Minute)
+	rollout  = controlplane.Rollout{
+		ID: "r_4f7k2m", State: controlplane.RolloutFailed, Release: "v2", Version: "3", Select: `tenant.labels.ring == "canary"`, BatchSize: 20, Concurrency: 8,
+		OnError: controlplane.OnErrorContinue, Targets: 220, Counts: controlplane.Counts{controlplane.TargetSucceeded: 219, controlplane.TargetFailed: 1},
+		CreatedBy: "user:ada", CreatedAt: ago(75 * time.Second), FinishedAt: &finished,
+	}
+	target = controlplane.Target{
+		Rollout: "r_4f7k2m", Tenant: "initech", Cluster: "east", Status: controlplane.TargetFailed, From: "2", Version: "2", Attempts: 1, Batch: 7,
+		Failure: failure, DurationMS: 42, UpdatedAt: finished,
+	}
+	refused = controlplane.TenantResult{Slug: "acme", Error: &controlplane.Error{Code: controlplane.Conflict, Message: "slug acme is taken"}}
+)
+
+// documents are everything the package writes, by golden file.
+var documents = map[string]func(*render.Printer) error{
+	"clusters":      func(p *render.Printer) error { return p.Clusters([]controlplane.Cluster{cluster, west}) },
+	"clusters-none": func(p *render.Printer) error { return p.Clusters(nil) },
+	"cluster":       func(p *render.Printer) error { return p.Cluster(&cluster) },
+	"cluster-added": func(p *render.Printer) error { return p.ClusterDone(&cluster, "added") },
+	"tenants": func(p *render.Printer) error {
+		return p.Tenants(controlplane.Page[controlplane.Tenant]{Items: []controlplane.Tenant{acme, globex, initech}, Next: "initech"})
+	},
+	"tenants-none":   func(p *render.Printer) error { return p.Tenants(controlplane.Page[controlplane.Tenant]{}) },
+	"tenant":         func(p *render.Printer) error { return p.Tenant(&acme) },
+	"tenant-failed":  func(p *render.Printer) error { return p.Tenant(&initech) },
+	"tenant-created": func(p *render.Printer) error { return p.TenantCreated(&acme, "created") },
+	"tenant-moved":   func(p *render.Printer) error { return p.TenantDone(&globex, "suspended") },
+	"results": func(p *render.Printer) error {
+		return p.TenantResults([]controlplane.TenantResult{{Slug: "acme", Tenant: &acme}, refused, {Slug: "initech", Tenant: &initech}}, "created")
+	},
+	"results-many": func(p *render.Printer) error {
+		var many []controlplane.TenantResult
+		for range 40 {
+			many = append(many, controlplane.TenantResult{Slug: "acme", Tenant: &acme}, controlplane.TenantResult{Slug: "globex", Tenant: &globex})
+		}
+		return p.TenantResults(append(many, refused), "created")
+	},
+	"dsn": func(p *render.Printer) error {
+		return p.DSN(&controlplane.DSN{Tenant: "acme", Hosts: []string{"db1:5432", "[::1]:6432"}, Database: "manor_shared_001", Schema: "t_abc", User: "t_abc_a", TLS: controlplane.TLS{Mode: "verify-full"}, Version: "3"})
+	},
+	"dsn-revealed": func(p *render.Printer) error {
+		return p.DSN(&controlplane.DSN{Tenant: "acme", Hosts: []string{"db1:5432"}, Database: "d", User: "u", Password: "a:b/c@d", TLS: controlplane.TLS{Mode: "disable"}})
+	},
+	"fingerprints": func(p *render.Printer) error {
+		return p.Fingerprints([]controlplane.FingerprintGroup{{Version: "3", Server: 15, Fingerprint: release.Hash, Objects: 120, Tenants: 219, Examples: []string{"acme", "globex"}}})
+	},
+	"releases":       func(p *render.Printer) error { return p.Releases([]controlplane.Release{release}) },
+	"release":        func(p *render.Printer) error { return p.Release(&release) },
+	"release-pushed": func(p *render.Printer) error { return p.ReleaseDone(&release, "pushed") },
+	"rollouts":       func(p *render.Printer) error { return p.Rollouts([]controlplane.Rollout{rollout}) },
+	"rollout":        func(p *render.Printer) error { return p.Rollout(&rollout) },
+	"rollout-result": func(p *render.Printer) error {
+		second := target
+		second.Tenant, second.Failure, second.Status = "hooli", syntax, controlplane.TargetNeedsAttention
+		return p.RolloutResult(&rollout, []controlplane.Target{target, second}, 3)
+	},
+	"target-failures": func(p *render.Printer) error {
+		second := target
+		second.Failure, second.Status, second.Cluster = syntax, controlplane.TargetNeedsAttention, ""
+		p.Remark("%s", p.TargetFailure(&target))
+		p.Remark("%s", p.TargetFailure(&second))
+		return p.Line(&controlplane.Event{Cursor: "1.2", Kind: "batch.finished", Data: []byte(`{"a":1}`)})
+	},
+	"rollout-started": func(p *render.Printer) error { return p.RolloutStarted(&rollout, "started") },
+	"targets": func(p *render.Printer) error {
+		return p.Targets(controlplane.Page[controlplane.Target]{Items: []controlplane.Target{target}})
+	},
+	"rollout-plan": func(p *render.Printer) error {
+		return p.RolloutPlan(&controlplane.RolloutPlan{
+			Release: "v2", Version: "3", Tenants: 220, Current: 10, From: map[string]int{"2": 200, "": 9, "3": 10}, Clusters: map[string]int{"west": 100, "east": 119},
+			Batches: 12, Versions: release.Versions[2:], Skipped: []controlplane.TenantResult{refused},
+		})
+	},
+	"rollback-plan": func(p *render.Printer) error {
+		return p.RollbackPlan(&controlplane.RollbackPlan{Rollout: "r_4f7k2m", Tenants: 219, Versions: release.Versions, Irreversible: []controlplane.TenantResult{refused}})
+	},
+	"status": func(p *render.Printer) error {
+		return p.Status(&controlplane.FleetStatus{
+			Tenants: 220, Default: "v2", Version: "3", Behind: 1, States: map[controlplane.TenantState]int{controlplane.TenantActive: 218, controlplane.TenantSuspended: 2, controlplane.TenantDeleted: 5},
+			Versions: []controlplane.VersionStatus{{Version: "2", Release: "v1", Tenants: 1, Failed: 1}, {Version: "3", Release: "v2", Tenants: 219, Running: 4}},
+			Clusters: []controlplane.ClusterStatus{{Cluster: "east", State: controlplane.ClusterActive, Tenants: 120, Capacity: 500, Versions: map[string]int{"3": 119, "2": 1}}, {Cluster: "west", State: controlplane.ClusterOffline, Tenants: 100, Versions: map[string]int{"3": 100}}},
+			Rollouts: []controlplane.Rollout{rollout},
+		})
+	},
+	"status-empty": func(p *render.Printer) error { return p.Status(&controlplane.FleetStatus{}) },
+	"catalog": func(p *render.Printer) error {
+		return p.Catalog(render.CatalogStatus{Current: "1", Latest: "3", Pending: []string{"2", "3"}})
+	},
+	"catalog-new": func(p *render.Printer) error {
+		return p.Catalog(render.CatalogStatus{Latest: "3", Pending: []string{"1"}})
+	},
+	"catalog-newer": func(p *render.Printer) error {
+		return p.Catalog(render.CatalogStatus{Current: "4", Latest: "3", Newer: true})
+	},
+}
+
+// forScripts are the documents whose JSON and YAML have golden files too.
+var forScripts = []string{"tenants", "tenants-none", "results", "rollout", "targets"}
+
+func TestDocumentsLookAsTheGoldenFilesSay(t *testing.T) {
+	for name, write := range documents {
+		for _, format := range render.Formats {
+			if format != render.Table && !slices.Contains(forScripts, name) {
+				continue
+			}
+			t.Run(name+"/"+string(format), func(t *testing.T) {
+				var out, errs bytes.Buffer
+				p := render.New(render.Config{Out: &out, Err: &errs, Format: format, Now: func() time.Time { return now }})
+				if err := write(p); err != nil {
+					t.Fatal(err)
+				}
+				got := out.String()
+				if errs.Len() > 0 {
+					got += "--- stderr\n" + errs.String()
+				}
+				golden(t, name+"."+string(format), got)
+			})
+		}
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (go test ./cmd/manor/render -update writes it)", err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s: -want +got\n%s", name, diff)
+	}
+}
+
+func TestYAMLSaysWhatJSONSays(t *testing.T) {
+	for name, write := range documents {
+		var fromJSON, fromYAML any
+		for format, read := range map[render.Format]func([]byte) error{
+			render.JSON: func(b []byte) error { return json.Unmarshal(b, &fromJSON) },
+			render.YAML: func(b []byte) error { return yaml.Unmarshal(b, &fromYAML) },
+		} {
+			var out bytes.Buffer
+			if err := write(render.New(render.Config{Out: &out, Err: io.Discard, Format: format})); err != nil {
+				t.Fatal(err)
+			}
+			if err := read(out.Bytes()); err != nil {
+				t.Fatalf("%s as %s: %v", name, format, err)
+			}
+		}
+		again, err := json.Marshal(fromYAML)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := json.Marshal(fromJSON)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(again)); diff != "" {
+			t.Errorf("%s: -JSON +YAML\n%s", name, diff)
+		}
+	}
+}
+
+func TestNothingIsColouredOffATerminal(t *testing.T) {
+	for name, write := range documents {
+		var out, errs bytes.Buffer
+		if err := write(render.New(render.Config{Out: &out, Err: &errs})); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(out.String()+errs.String(), "\x1b") {
+			t.Errorf("%s holds an escape sequence", name)
+		}
+	}
+}
+
+func TestStatesAreColouredOnATerminalAndColumnsStayAligned(t *testing.T) {
+	var plain, coloured bytes.Buffer
+	for out, color := range map[*bytes.Buffer]bool{&plain: false, &coloured: true} {
+		p := render.New(render.Config{Out: out, OutColor: color, Now: func() time.Time { return now }})
+		if err := p.Clusters([]controlplane.Cluster{cluster, west}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !strings.Contains(coloured.String(), "\x1b[32mactive") {
+		t.Errorf("the state is not green: %q", coloured.String())
+	}
+	if got := escapes.ReplaceAllString(coloured.String(), ""); got != plain.String() {
+		t.Errorf("colour moved the columns:\n%s\n%s", got, plain.String())
+	}
+}

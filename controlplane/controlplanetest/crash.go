@@ -1,0 +1,163 @@
+package controlplanetest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/daemon"
+)
+
+// victimEnv says that this process is a victim, and of what.
+const victimEnv = "MANOR_TEST_VICTIM"
+
+// Main is the TestMain of a package whose tests crash processes ([Plane.Crash]).
+// It also fails when a goroutine outlives the tests.
+func Main(m *testing.M) {
+	if order := os.Getenv(victimEnv); order != "" {
+		if err := die(order); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// Death is the moment at which a process is killed: at its Write-th write to a
+// cluster, counted from 1, before the bytes are sent or right after.
+type Death struct {
+	Write int
+	Sent  bool
+}
+
+func (d Death) String() string {
+	if d.Sent {
+		return fmt.Sprintf("after write %d", d.Write)
+	}
+	return fmt.Sprintf("before write %d", d.Write)
+}
+
+// victim is what the process to crash is told.
+type victim struct {
+	Catalog, KeyFile string
+	Death            Death
+}
+
+// Crash starts a process that works the catalog's jobs until it is killed, by
+// SIGKILL, at the given moment, or until done. It reports whether it died.
+func (p *Plane) Crash(d Death, done func() (bool, error)) (died bool) {
+	p.t.Helper()
+	order, err := json.Marshal(victim{p.Config.Catalog.Reveal(), p.Config.KeyFile, d})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var said bytes.Buffer
+	cmd := exec.CommandContext(p.t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), victimEnv+"="+string(order))
+	cmd.Stdout, cmd.Stderr = &said, &said
+	leave, err := cmd.StdinPipe()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	p.Eventually("the victim dies or is done", func() (bool, error) {
+		select {
+		case <-ended:
+			return true, nil
+		default:
+			return done()
+		}
+	})
+	_ = leave.Close()
+	<-ended
+	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !status.Signaled() && status.ExitStatus() != 0 {
+		p.t.Fatalf("the process to be killed %s ended by itself: %s\n%s", d, cmd.ProcessState, &said)
+	}
+	return status.Signaled()
+}
+
+// die is the victim's life: it works until it kills itself or standard input ends.
+func die(order string) error {
+	var v victim
+	if err := json.Unmarshal([]byte(order), &v); err != nil {
+		return err
+	}
+	d, err := daemon.New(context.Background(), daemon.Config{Catalog: controlplane.NewSecret(v.Catalog), KeyFile: v.KeyFile,
+		Workers: true, Version: "test", Dial: v.Death.dial()})
+	if err != nil {
+		return err
+	}
+	if err := d.Start(context.Background()); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// dial makes connections that count their writes together.
+func (d Death) dial() func(ctx context.Context, network, address string) (net.Conn, error) {
+	var writes atomic.Int64
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, address)
+		return &mortal{conn, d, &writes}, err
+	}
+}
+
+type mortal struct {
+	net.Conn
+	death  Death
+	writes *atomic.Int64
+}
+
+func (c *mortal) Write(b []byte) (n int, err error) {
+	last := c.writes.Add(1) == int64(c.death.Write)
+	if !last || c.death.Sent {
+		n, err = c.Conn.Write(b)
+	}
+	if last {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {} // the signal is on its way
+	}
+	return n, err
+}
+
+// Recover has another process take over from a dead one, until done. What the
+// dead one held runs out at once: nobody waits for leases in a test.
+func (p *Plane) Recover(what string, done func() (bool, error)) {
+	p.t.Helper()
+	conn := p.Catalog()
+	defer conn.Close(context.WithoutCancel(p.t.Context()))
+	p.Eventually("the dead process's locks are gone", func() (free bool, err error) {
+		err = conn.QueryRow(p.t.Context(), `SELECT NOT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+			WHERE l.locktype = 'advisory' AND d.datname = current_database())`).Scan(&free)
+		return free, err
+	})
+	for _, statement := range []string{
+		"UPDATE tenants SET updated_at = updated_at - interval '1 minute' WHERE NOT settled",
+		"UPDATE batches SET lease_until = lease_until - interval '1 minute', updated_at = updated_at - interval '1 minute' WHERE state <> 'done'",
+		"DELETE FROM river.river_leader",
+	} {
+		if _, err := conn.Exec(p.t.Context(), statement); err != nil {
+			p.t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	p.Working(func() { p.Eventually(what, done) })
+}

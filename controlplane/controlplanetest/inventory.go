@@ -1,0 +1,73 @@
+package controlplanetest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Leftovers compares what is on a server with what the catalog says is there:
+// databases, roles, schemas and markers, each exactly once. It lists what is
+// on one side only. The server must be the test's own.
+func (p *Plane) Leftovers(s Server) []string {
+	p.t.Helper()
+	catalog, superuser := p.Catalog(), connect(p.t, s.URL("postgres"))
+	databases := p.strings(catalog, "SELECT name FROM databases")
+	differences := differ("database", databases,
+		p.strings(superuser, "SELECT datname::text FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'"))
+	differences = append(differences, differ("role",
+		p.strings(catalog, `SELECT owner FROM databases UNION ALL SELECT connect_role FROM databases
+			UNION ALL SELECT role FROM placements UNION ALL SELECT login FROM credentials`),
+		p.strings(superuser, `SELECT rolname::text FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname <> $1`, p.Control.Login))...)
+	for _, name := range databases {
+		differences = append(differences, p.leftoversIn(catalog, s, name)...)
+	}
+	return differences
+}
+
+func (p *Plane) leftoversIn(catalog *pgx.Conn, s Server, name string) []string {
+	p.t.Helper()
+	inside := connect(p.t, s.URL(name))
+	defer inside.Close(p.t.Context())
+	const where = " FROM placements p JOIN databases d ON d.id = p.database_id WHERE d.name = $1"
+	differences := differ("schema",
+		append(p.strings(catalog, "SELECT p.schema"+where, name), "extensions", "manor", "public"),
+		p.strings(inside, "SELECT nspname::text FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"))
+	return append(differences, differ("marker",
+		p.strings(catalog, "SELECT concat_ws(' ', p.tenant_id, p.schema, p.generation)"+where, name),
+		p.strings(inside, "SELECT concat_ws(' ', tenant_id, schema, generation) FROM manor.marker"))...)
+}
+
+func (p *Plane) strings(conn *pgx.Conn, query string, args ...any) []string {
+	p.t.Helper()
+	rows, _ := conn.Query(p.t.Context(), query, args...)
+	values, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		p.t.Fatalf("%s: %v", query, err)
+	}
+	return values
+}
+
+// differ lists what one side has more often than the other.
+func differ(what string, known, found []string) []string {
+	balance := map[string]int{}
+	for _, name := range known {
+		balance[name]--
+	}
+	for _, name := range found {
+		balance[name]++
+	}
+	var differences []string
+	for _, name := range slices.Sorted(maps.Keys(balance)) {
+		switch n := balance[name]; {
+		case n > 0:
+			differences = append(differences, fmt.Sprintf("%s %s is on the cluster and not in the catalog", what, strings.TrimSpace(name)))
+		case n < 0:
+			differences = append(differences, fmt.Sprintf("%s %s is in the catalog and not on the cluster", what, strings.TrimSpace(name)))
+		}
+	}
+	return differences
+}
