@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -48,6 +49,30 @@ func (d Death) String() string {
 		return fmt.Sprintf("after write %d", d.Write)
 	}
 	return fmt.Sprintf("before write %d", d.Write)
+}
+
+// everyEnv thins the moments of death out: only every n-th is tried, so that
+// the tests stay short. 1 is the full run.
+const everyEnv = "MANOR_TEST_CRASH_EVERY"
+
+const every = 5
+
+// Deaths calls f with one moment of death after the other until f reports that
+// nobody died, and returns how many it tried.
+func Deaths(t testing.TB, f func(Death) (died bool)) int {
+	t.Helper()
+	step := every
+	if text := os.Getenv(everyEnv); text != "" {
+		var err error
+		if step, err = strconv.Atoi(text); err != nil || step < 1 {
+			t.Fatalf("%s=%s: not a positive number", everyEnv, text)
+		}
+	}
+	for n, tried := 0, 1; ; n, tried = n+step, tried+1 {
+		if !f(Death{Write: n/2 + 1, Sent: n%2 == 1}) {
+			return tried
+		}
+	}
 }
 
 // victim is what the process to crash is told.

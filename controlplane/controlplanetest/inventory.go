@@ -15,6 +15,8 @@ import (
 func (p *Plane) Leftovers(s Server) []string {
 	p.t.Helper()
 	catalog, superuser := p.Catalog(), connect(p.t, s.URL("postgres"))
+	defer catalog.Close(p.t.Context())
+	defer superuser.Close(p.t.Context())
 	databases := p.strings(catalog, "SELECT name FROM databases")
 	differences := differ("database", databases,
 		p.strings(superuser, "SELECT datname::text FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'"))

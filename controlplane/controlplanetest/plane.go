@@ -116,6 +116,12 @@ func (p *Plane) Catalog() *pgx.Conn {
 	return connect(p.t, p.Config.Catalog.Reveal())
 }
 
+// Superuser opens a connection that sees everything in a database.
+func Superuser(t testing.TB, s Server, database string) *pgx.Conn {
+	t.Helper()
+	return connect(t, s.URL(database))
+}
+
 func connect(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)

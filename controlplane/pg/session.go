@@ -64,16 +64,22 @@ func refuseLogins(ctx context.Context, control *pgx.Conn, roles []string) error 
 // and returns when there are none left.
 func endSessions(ctx context.Context, control *pgx.Conn, roles []string) error {
 	began := time.Now()
+	var suspects []int32 // were starting when we first looked: those that start later find the role closed
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		open, starting, err := countSessions(ctx, control, roles)
-		switch {
-		case err != nil:
+		open, starting, err := lookAtSessions(ctx, control, roles)
+		if err != nil {
 			return struct{}{}, backoff.Permanent(err)
+		}
+		if suspects == nil {
+			suspects = starting
+		}
+		suspects = slices.DeleteFunc(suspects, func(pid int32) bool { return !slices.Contains(starting, pid) })
+		switch {
 		case open > 0:
 			if err := terminate(ctx, control, roles, ""); err != nil && !isConflict(err) {
 				return struct{}{}, backoff.Permanent(err)
 			}
-		case starting == 0, time.Since(began) > startingWait:
+		case len(suspects) == 0, time.Since(began) > startingWait:
 			return struct{}{}, nil
 		}
 		return struct{}{}, controlplane.Errorf(controlplane.Unavailable, "end the sessions of %s: %d are still there", strings.Join(roles, ", "), open)
@@ -82,13 +88,13 @@ func endSessions(ctx context.Context, control *pgx.Conn, roles []string) error {
 	return err
 }
 
-// countSessions counts the sessions of roles, and the backends that are past
-// their start and not yet shown with a role: one of them may have been let in
-// just before the role was closed.
-func countSessions(ctx context.Context, control *pgx.Conn, roles []string) (open, starting int, err error) {
+// lookAtSessions counts the sessions of roles, and returns the backends that
+// are past their start and not yet shown with a role: one of them may have been
+// let in just before the role was closed.
+func lookAtSessions(ctx context.Context, control *pgx.Conn, roles []string) (open int, starting []int32, err error) {
 	err = control.QueryRow(ctx, `
 		SELECT (SELECT count(*) FROM pg_stat_activity WHERE usename = ANY($1)),
-		       (SELECT count(DISTINCT l.pid) FROM pg_locks l WHERE l.locktype = 'virtualxid' AND NOT EXISTS (
+		       ARRAY(SELECT DISTINCT l.pid FROM pg_locks l WHERE l.locktype = 'virtualxid' AND NOT EXISTS (
 		          SELECT FROM pg_stat_activity a
 		          WHERE a.pid = l.pid AND (a.usesysid IS NOT NULL OR a.backend_type <> 'client backend')))`, roles).
 		Scan(&open, &starting)

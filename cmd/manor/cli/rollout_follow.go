@@ -95,7 +95,7 @@ func (w *rolloutWatch) interrupted() error {
 	if w.s.inProcess {
 		text = fmt.Sprintf("interrupted; rollout %s stops after the tenants in hand", w.now.ID)
 	}
-	return &exit{code: exitError, message: text, hint: fmt.Sprintf("`manor rollout watch %s` goes on with it, `manor rollout show %s` says where it is", w.now.ID, w.now.ID)}
+	return &exit{code: exitInterrupted, message: text, hint: fmt.Sprintf("`manor rollout watch %s` goes on with it, `manor rollout show %s` says where it is", w.now.ID, w.now.ID)}
 }
 
 func (w *rolloutWatch) onEvent(ctx context.Context, e controlplane.Event) (bool, error) {
