@@ -164,8 +164,16 @@ func (c *mortal) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// Recover has another process take over from a dead one, until done. What the
-// dead one held runs out at once: nobody waits for leases in a test.
+// runOut makes what a dead process held run out at once, and has the loops look
+// for it that otherwise look every few seconds: a test does not wait for leases.
+var runOut = []string{
+	"UPDATE tenants SET updated_at = updated_at - interval '1 minute' WHERE NOT settled",
+	"UPDATE batches SET lease_until = lease_until - interval '1 minute', updated_at = updated_at - interval '1 minute' WHERE state <> 'done'",
+	"DELETE FROM river.river_leader",
+	"INSERT INTO river.river_job (kind, args, max_attempts) VALUES ('tenant.sweep', '{}', 1), ('rollout.sweep', '{}', 1)",
+}
+
+// Recover has another process take over from a dead one, until done.
 func (p *Plane) Recover(what string, done func() (bool, error)) {
 	p.t.Helper()
 	conn := p.Catalog()
@@ -175,11 +183,8 @@ func (p *Plane) Recover(what string, done func() (bool, error)) {
 			WHERE l.locktype = 'advisory' AND d.datname = current_database())`).Scan(&free)
 		return free, err
 	})
-	for _, statement := range []string{
-		"UPDATE tenants SET updated_at = updated_at - interval '1 minute' WHERE NOT settled",
-		"UPDATE batches SET lease_until = lease_until - interval '1 minute', updated_at = updated_at - interval '1 minute' WHERE state <> 'done'",
-		"DELETE FROM river.river_leader",
-	} {
+	for _, statement := range runOut {
+
 		if _, err := conn.Exec(p.t.Context(), statement); err != nil {
 			p.t.Fatalf("%s: %v", statement, err)
 		}

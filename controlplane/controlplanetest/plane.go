@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -253,16 +252,7 @@ func (p *Plane) Connect(slug string) *pgx.Conn {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	config, err := pgx.ParseConfig("host=" + strings.SplitN(dsn.Hosts[0], ":", 2)[0] + " sslmode=disable")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	_, ports, err := controlplane.Address{Hosts: dsn.Hosts}.Split()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	config.Port, config.User, config.Password, config.Database = ports[0], dsn.User, dsn.Password, dsn.Database
-	conn, err := pgx.ConnectConfig(p.t.Context(), config)
+	conn, err := Dial(p.t.Context(), dsn)
 	if err != nil {
 		p.t.Fatalf("connect as %s: %v", slug, err)
 	}
@@ -276,4 +266,18 @@ func (p *Plane) Exec(slug, sql string, args ...any) {
 	if _, err := p.Connect(slug).Exec(p.t.Context(), sql, args...); err != nil {
 		p.t.Fatalf("as %s: %v", slug, err)
 	}
+}
+
+// Dial connects as a DSN says that was asked for with its password.
+func Dial(ctx context.Context, dsn *controlplane.DSN) (*pgx.Conn, error) {
+	hosts, ports, err := controlplane.Address{Hosts: dsn.Hosts}.Split()
+	if err != nil {
+		return nil, err
+	}
+	config, err := pgx.ParseConfig("host=" + hosts[0] + " sslmode=disable")
+	if err != nil {
+		return nil, err
+	}
+	config.Port, config.User, config.Password, config.Database = ports[0], dsn.User, dsn.Password, dsn.Database
+	return pgx.ConnectConfig(ctx, config)
 }

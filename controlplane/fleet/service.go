@@ -55,7 +55,11 @@ func (s *Service) Add(ctx context.Context, by controlplane.Actor, n controlplane
 		return nil, err
 	}
 	if n.DryRun {
-		return described(n, facts), nil
+		return described(n, facts, nil), nil
+	}
+	skipped, err := harden(ctx, login)
+	if err != nil {
+		return nil, err
 	}
 	var row *ent.Cluster
 	err = s.cat.InTx(ctx, func(tx *catalog.Tx) error {
@@ -64,7 +68,7 @@ func (s *Service) Add(ctx context.Context, by controlplane.Actor, n controlplane
 		if err := s.guard.Permit(ctx, tx, by, "cluster.add", n.Name, detail); err != nil {
 			return err
 		}
-		if row, err = s.insert(ctx, tx, n, facts); err != nil {
+		if row, err = s.insert(ctx, tx, described(n, facts, skipped), n.Password); err != nil {
 			return err
 		}
 		return event.Emit(ctx, tx, controlplane.EventClusterAdded, row.ID, map[string]string{"name": n.Name})
@@ -88,6 +92,17 @@ func look(ctx context.Context, login pg.Login) (pg.Facts, error) {
 		return pg.Facts{}, fmt.Errorf("inspect %s: %w", login.Address, err)
 	}
 	return facts, facts.Check(login.User)
+}
+
+// harden closes what the control login may close, and returns what only a
+// superuser or another owner can.
+func harden(ctx context.Context, login pg.Login) (skipped []string, err error) {
+	conn, err := pg.Connect(ctx, login, maintenanceDatabase, applicationName)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return pg.Harden(ctx, conn)
 }
 
 // List returns all clusters by name.

@@ -59,27 +59,18 @@ func noun(row *ent.Cluster, homes int) *controlplane.Cluster {
 	}
 }
 
-// described is what a dry run of Add answers.
-func described(n controlplane.NewCluster, facts pg.Facts) *controlplane.Cluster {
+// described is a new cluster as it is going to be stored.
+func described(n controlplane.NewCluster, facts pg.Facts, skipped []string) *controlplane.Cluster {
 	return &controlplane.Cluster{
 		Name: n.Name, Address: n.Address, AppAddress: n.AppAddress, Login: n.Login, TLS: n.TLS, Region: n.Region, Labels: labels(n.Labels),
-		Capacity: n.Capacity, Density: n.Density, Extensions: extensions(n.Extensions), State: controlplane.ClusterActive,
-		Version: facts.Version, SystemID: facts.SystemID, Skipped: skipped(facts), CreatedAt: time.Now(),
+		Capacity: n.Capacity, Density: n.Density, Extensions: listed(n.Extensions), State: controlplane.ClusterActive,
+		Version: facts.Version, SystemID: facts.SystemID, Skipped: listed(skipped), CreatedAt: time.Now(),
 	}
 }
 
-// skipped names the hardening that only a superuser can do.
-func skipped(facts pg.Facts) []string {
-	if facts.Superuser {
-		return []string{}
-	}
-	return []string{"revoke EXECUTE on the advisory-lock, pg_notify and large-object functions from PUBLIC"}
-}
-
-func (s *Service) insert(ctx context.Context, tx *catalog.Tx, n controlplane.NewCluster, facts pg.Facts) (*ent.Cluster, error) {
-	c := described(n, facts)
+func (s *Service) insert(ctx context.Context, tx *catalog.Tx, c *controlplane.Cluster, password string) (*ent.Cluster, error) {
 	c.ID = pg.NewName("c_")
-	sealed, err := s.keys.Seal(controlplane.NewSecret(n.Password), c.ID, sealedControl)
+	sealed, err := s.keys.Seal(controlplane.NewSecret(password), c.ID, sealedControl)
 	if err != nil {
 		return nil, fmt.Errorf("seal the password of cluster %s: %w", c.Name, err)
 	}
@@ -156,11 +147,12 @@ func labels(l controlplane.Labels) controlplane.Labels {
 	return l
 }
 
-func extensions(e []string) []string {
-	if e == nil {
+// listed is never nil: a JSON column holds [] and not null.
+func listed(items []string) []string {
+	if items == nil {
 		return []string{}
 	}
-	return e
+	return items
 }
 
 func (s *Service) update(ctx context.Context, tx *catalog.Tx, c *controlplane.Cluster, password controlplane.Secret) (*ent.Cluster, error) {

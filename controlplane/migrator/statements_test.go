@@ -132,6 +132,12 @@ func TestPartialVersionKeepsOtherFilesOut(t *testing.T) {
 	equal(t, "outcome", res.Outcome, migrator.Unknown)
 	equal(t, "state", stateOf(res), "MN006")
 	equal(t, "version", res.Version, "1")
+
+	home.From = "2" // as somebody may believe
+	res = stepsRelease(t).Apply(t.Context(), db.conn, home, "3", migrator.Limits{})
+	equal(t, "outcome", res.Outcome, migrator.Unknown)
+	equal(t, "version", res.Version, "1")
+	equal(t, "revisions", strings.Count(db.revisions(home), "/"), 4)
 }
 
 // TestFailedConcurrentIndexIsCleanedUpAndBuiltAgain covers a build that fails

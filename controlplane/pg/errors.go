@@ -152,7 +152,7 @@ func fault(err error, format string, args ...any) error {
 	switch {
 	case ok && e.Code == "42501":
 		return controlplane.Errorf(controlplane.Refused, "%s: %w", what, err).
-			WithHint("from PostgreSQL 16 on a login manages only the roles it made itself: has the control login been replaced? GRANT the role TO it WITH ADMIN OPTION")
+			WithHint("the control login needs CREATEDB and CREATEROLE; from PostgreSQL 16 on it manages only roles that it made itself: GRANT the others TO it WITH ADMIN OPTION")
 	case ok && (isOutage(e.Code) || e.SeverityUnlocalized == "FATAL"), !ok && isBroken(err):
 		return controlplane.Errorf(controlplane.Unavailable, "%s: %w", what, err).WithHint("try again")
 	}

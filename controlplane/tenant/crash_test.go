@@ -120,3 +120,82 @@ func (w *ward) revision(tenant *controlplane.Tenant) (version string) {
 	}
 	return version
 }
+
+func TestFailingProvisioningKilledAtAnyStepLeavesNothing(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, like controlplane.NewTenant) {
+		w := newWard(t, like)
+		w.Push("v1", map[string]string{"1_notes.sql": "CREATE TABLE notes (id int);\n", "2_broken.sql": "SELECT 1/0;\n"})
+		controlplanetest.Deaths(t, func(d controlplanetest.Death) (died bool) {
+			slug := fmt.Sprintf("acme-%03d-%v", d.Write, d.Sent)
+			w.create(slug)
+			died = w.Crash(d, w.settled(slug))
+			w.Recover(slug+" settles", w.settled(slug))
+			tenant, err := w.ShowTenant(t.Context(), slug)
+			if err != nil || tenant.State != controlplane.TenantFailed || tenant.Failure == nil || tenant.Failure.SQLState != "22012" {
+				t.Fatalf("%s: %+v, %v", d, tenant, err)
+			}
+			w.nothingLeftOver(d.String())
+			return died
+		})
+	})
+}
+
+func TestPurgeKilledAtAnyStepLeavesNothing(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, like controlplane.NewTenant) {
+		w := newWard(t, like)
+		w.Push("v1", controlplanetest.First())
+		controlplanetest.Deaths(t, func(d controlplanetest.Death) (died bool) {
+			w.create("acme") // the same slug each time: a purge frees it
+			w.Recover("acme settles", w.settled("acme"))
+			tenant, err := w.DeleteTenant(t.Context(), "acme", false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Recover("acme settles", w.settled("acme"))
+			if _, err := w.PurgeTenant(t.Context(), "acme", "acme", false); err != nil {
+				t.Fatal(err)
+			}
+			died = w.Crash(d, w.gone(tenant.ID))
+			w.Recover("acme is gone", w.gone(tenant.ID))
+			w.nothingLeftOver(d.String())
+			return died
+		})
+	})
+}
+
+func TestSuspensionKilledAtAnyStepEndsInASuspendedTenant(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, like controlplane.NewTenant) {
+		w := newWard(t, like)
+		w.Push("v1", controlplanetest.First())
+		w.create("acme")
+		w.Recover("acme settles", w.settled("acme"))
+		dsn, err := w.TenantDSN(t.Context(), "acme", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		controlplanetest.Deaths(t, func(d controlplanetest.Death) (died bool) {
+			session := w.Connect("acme")
+			if _, err := w.SuspendTenant(t.Context(), "acme", false); err != nil {
+				t.Fatal(err)
+			}
+			died = w.Crash(d, w.settled("acme"))
+			w.Recover("acme is suspended", w.settled("acme"))
+			if err := session.Ping(t.Context()); err == nil {
+				t.Fatalf("%s: a session outlived the suspension", d)
+			}
+			if conn, err := controlplanetest.Dial(t.Context(), dsn); err == nil {
+				_ = conn.Close(t.Context())
+				t.Fatalf("%s: the login of a suspended tenant is let in", d)
+			}
+			if _, err := w.ResumeTenant(t.Context(), "acme", false); err != nil {
+				t.Fatal(err)
+			}
+			w.Recover("acme is active", w.settled("acme"))
+			_ = w.Connect("acme").Close(t.Context())
+			return died
+		})
+	})
+}

@@ -10,15 +10,17 @@ import (
 )
 
 // guardScript outlives the demo, however that ends: the kernel then closes its standard input. A line read is the
-// process id of the service, an empty one says there is none. At the end of input it ends the service and removes the
-// demo's folder, which holds a key and passwords. (devpg guards its servers the same way.)
+// process id of the service, an empty one says there is none. At the end of input it ends the service, which has little
+// left to end in order once its servers are gone, and removes the demo's folder with key and passwords. devpg guards
+// its servers the same way.
 const guardScript = `
 dir=$1 pid=
 while read -r line; do pid=$line; done
 if [ -n "$pid" ]; then
 	kill -TERM "$pid" 2>/dev/null
 	n=0
-	while kill -0 "$pid" 2>/dev/null && [ $n -lt 100 ]; do
+	while kill -0 "$pid" 2>/dev/null; do
+		if [ $n -ge 30 ]; then kill -KILL "$pid"; break; fi
 		sleep 0.1
 		n=$((n + 1))
 	done

@@ -9,7 +9,7 @@ import (
 
 func (d *demo) onboard(ctx context.Context) (string, error) {
 	err := inOrder(ctx, d.pushFirst, d.createTenants, d.checkTenants)
-	return fmt.Sprintf("%d schema and %d database tenants active at release 1", schemaTenants, databaseTenants), err
+	return fmt.Sprintf("%d schema and %d database tenants, active at release 1", schemaTenants, databaseTenants), err
 }
 
 func (d *demo) createTenants(ctx context.Context) error {

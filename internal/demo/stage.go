@@ -29,6 +29,12 @@ var clusterNames = map[string]string{"eu": "eu-1", "us": "us-1"}
 // regions in the order they come on.
 var regions = []string{"eu", "us"}
 
+// shortLived are settings of a server whose data is removed a minute later: the less of it reaches the disk, the sooner
+// it is gone from there.
+var shortLived = map[string]string{
+	"checkpoint_timeout": "1h", "max_wal_size": "4GB", "checkpoint_flush_after": "0", "bgwriter_flush_after": "0",
+}
+
 // stage is what the demo starts and takes down again.
 type stage struct {
 	dir      string
@@ -57,7 +63,7 @@ func (d *demo) setUp(ctx context.Context) (string, error) {
 	d.say("Three PostgreSQL servers, all temporary: one for Manor's catalog, two as clusters. On a cluster Manor logs")
 	d.say("in as %s, which has CREATEDB and CREATEROLE and nothing more: no superuser, as on managed services.", controlLogin)
 	err := inOrder(ctx, d.makeFolder, d.startServers, d.makeCatalog, d.serve, d.addClusters)
-	return "2 clusters and a catalog; control logins with CREATEDB and CREATEROLE only", err
+	return "catalog and 2 clusters; the control logins are no superusers", err
 }
 
 func (d *demo) makeFolder(context.Context) (err error) {
@@ -77,16 +83,12 @@ func (d *demo) startServers(ctx context.Context) error {
 	var all errgroup.Group
 	for i := range servers {
 		all.Go(func() (err error) {
-			servers[i], err = devpg.Start(ctx, devpg.Config{Version: d.postgres})
+			servers[i], err = devpg.Start(ctx, devpg.Config{Version: d.postgres, Settings: shortLived})
 			return err
 		})
 	}
 	err := all.Wait()
-	for _, server := range servers {
-		if server != nil {
-			d.after(server.Stop)
-		}
-	}
+	d.after(func() error { return stopServers(servers) })
 	if err != nil {
 		return err
 	}
@@ -97,6 +99,17 @@ func (d *demo) startServers(ctx context.Context) error {
 		d.say("PostgreSQL %s for cluster %s at %s.", servers[i+1].Version(), clusterNames[region], address(servers[i+1]))
 	}
 	return nil
+}
+
+// stopServers stops them together, without the checkpoint of a shutdown: what it would write is removed at once.
+func stopServers(servers []*devpg.Server) error {
+	var all errgroup.Group
+	for _, server := range servers {
+		if server != nil {
+			all.Go(func() error { return errors.Join(server.Crash(), server.Stop()) })
+		}
+	}
+	return all.Wait()
 }
 
 func address(s *devpg.Server) string { return fmt.Sprintf("%s:%d", s.Host(), s.Port()) }

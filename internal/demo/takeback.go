@@ -12,7 +12,7 @@ import (
 
 func (d *demo) takeBack(ctx context.Context) (string, error) {
 	err := inOrder(ctx, d.mend, d.retry, d.rollback, d.fingerprintAfter)
-	return fmt.Sprintf("the one is finished, then all %d are taken back; fingerprints and rows are as before", allTenants), err
+	return fmt.Sprintf("the one succeeds; all %d taken back, with equal fingerprints and rows", allTenants), err
 }
 
 func (d *demo) mend(ctx context.Context) error {
@@ -39,6 +39,9 @@ func (d *demo) rollback(ctx context.Context) error {
 	if err := d.rolloutIs(ctx, controlplane.RolloutRolledBack, controlplane.TargetRolledBack); err != nil {
 		return err
 	}
+	if err := d.manor(ctx, "status"); err != nil {
+		return err
+	}
 	return d.fleetIs(ctx, map[string]int{d.first(): allTenants})
 }
 
@@ -55,6 +58,7 @@ func (d *demo) rolloutIs(ctx context.Context, state controlplane.RolloutState, s
 
 // fingerprintAfter proves that schemas and rows are as before.
 func (d *demo) fingerprintAfter(ctx context.Context) error {
+	d.say("\nThe fingerprints again:")
 	if err := d.manor(ctx, "tenant", "fingerprint"); err != nil {
 		return err
 	}

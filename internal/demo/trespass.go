@@ -10,7 +10,7 @@ import (
 
 func (d *demo) trespass(ctx context.Context) (string, error) {
 	err := inOrder(ctx, d.readOwn, d.readNeighbour, d.buildAtHome, d.enterDatabase)
-	return "own rows are read; a neighbour's schema and database are refused with SQLSTATE " + insufficientPrivilege, err
+	return "a neighbour's schema and database are refused (SQLSTATE " + insufficientPrivilege + ")", err
 }
 
 func (d *demo) readOwn(ctx context.Context) error {

@@ -25,7 +25,7 @@ const issuesEach = 3
 
 func (d *demo) work(ctx context.Context) (string, error) {
 	err := inOrder(ctx, d.login, d.writeRows, d.importRows, d.countRows)
-	return fmt.Sprintf("%d tenants write through their own logins and see only their own rows", len(busy())), err
+	return fmt.Sprintf("%d tenants write through logins of their own, and see only their rows", len(busy())), err
 }
 
 // login opens a session for each of the busy tenants.

@@ -32,7 +32,10 @@ type plane struct {
 	looks    int   // how often a command read where things are
 	taken    string
 	rollout  controlplane.Rollout
-	targets  []controlplane.Target
+	rests    *controlplane.Rollout // as it will be
+	patience int                   // how many must have seen it going before it rests
+	targets  []controlplane.Target // as the room lists them
+	failed   []controlplane.Target // as events tell them
 	plan     controlplane.RollbackPlan
 }
 
@@ -206,24 +209,33 @@ func (tenants) Fingerprints(context.Context, controlplane.Actor, controlplane.Te
 // rollouts is the room of rollouts: there is one, and the test moves it.
 type rollouts struct{ *plane }
 
+// Show answers where the rollout is. One that is going comes to rest when
+// somebody has seen it going.
 func (r rollouts) Show(context.Context, controlplane.Actor, string) (*controlplane.Rollout, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.looked()
 	now := r.rollout
+	if r.rests != nil && r.looks > r.patience {
+		r.rollout, r.rests = *r.rests, nil
+		r.emit(controlplane.EventBatchFinished, "another", controlplane.RolloutEvent{State: controlplane.RolloutSucceeded})
+		r.emit(controlplane.EventBatchFinished, now.ID, controlplane.RolloutEvent{State: now.State, Counts: now.Counts, Targets: now.Targets, Failed: r.failed})
+		r.emit(controlplane.EventRolloutChanged, now.ID, controlplane.RolloutEvent{State: r.rollout.State, Counts: r.rollout.Counts, Targets: now.Targets})
+	}
 	return &now, nil
 }
 
+// going sets the rollout going; it comes to rest where it is now.
 func (r rollouts) going(state controlplane.RolloutState) (*controlplane.Rollout, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	started := r.rollout
-	started.State, started.Counts = state, controlplane.Counts{controlplane.TargetPending: started.Targets}
-	failed := r.targets
-	r.emit(controlplane.EventBatchFinished, "another", controlplane.RolloutEvent{State: controlplane.RolloutSucceeded})
-	r.emit(controlplane.EventBatchFinished, started.ID, controlplane.RolloutEvent{State: state, Counts: started.Counts, Targets: started.Targets, Failed: failed})
-	r.emit(controlplane.EventRolloutChanged, started.ID, controlplane.RolloutEvent{State: r.rollout.State, Counts: r.rollout.Counts, Targets: started.Targets})
-	return &started, nil
+	rests := r.rollout
+	r.rollout.State, r.rollout.Counts = state, controlplane.Counts{controlplane.TargetPending: rests.Targets}
+	if rests.State.Resting() {
+		r.rests = &rests
+	}
+	now := r.rollout
+	return &now, nil
 }
 
 func (r rollouts) Start(context.Context, controlplane.Actor, controlplane.NewRollout) (*controlplane.Rollout, error) {

@@ -83,7 +83,7 @@ undone; tenants for which it cannot are left alone. Then it waits.`,
 				return a.print.RollbackPlan(plan)
 			}
 			a.print.RollbackNotice(plan)
-			f := followed{verb: "is being taken back", rollback: true, tenant: req.Tenant, left: 0}
+			f := followed{verb: "is being taken back", rollback: true, tenant: req.Tenant, left: len(plan.Irreversible)}
 			return a.setGoing(ctx, s, wait, f, func() (*controlplane.Rollout, error) {
 				return s.RollbackRollout(ctx, args[0], req)
 			})

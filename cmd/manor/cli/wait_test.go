@@ -3,11 +3,14 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/manorhq/manor/cmd/manor/render"
 	"github.com/manorhq/manor/controlplane"
 )
 
@@ -37,10 +40,14 @@ func TestStartWithoutWaitSaysHowToFollow(t *testing.T) {
 
 func TestFailuresAreShownAsTheyComeAndOnceMoreAtTheEnd(t *testing.T) {
 	p := rested(controlplane.RolloutFailed, controlplane.Counts{controlplane.TargetSucceeded: 1, controlplane.TargetFailed: 1})
-	p.targets = []controlplane.Target{{Tenant: "acme", Cluster: "east", Status: controlplane.TargetFailed, Attempts: 1, Failure: &controlplane.Failure{
+	p.failed = []controlplane.Target{{Tenant: "acme", Cluster: "east", Status: controlplane.TargetFailed, Attempts: 1, Failure: &controlplane.Failure{
 		Message: "no such thing", SQLState: "42703", File: "3_c.sql", Statement: 2, Position: 8, SQL: "SELECT nonsense",
 	}}}
 	p.start(t)
+	if got := manor(t.Context(), "", "rollout", "start", "--release", "v2", "--wait"); !strings.Contains(got.errs, "acme failed on east") {
+		t.Errorf("the failure was not shown as it came:\n%s", got.errs)
+	}
+	p.targets = p.failed
 	got := manor(t.Context(), "", "rollout", "start", "--release", "v2", "--wait")
 	if n := strings.Count(got.errs, "3_c.sql statement 2 position 8: no such thing (SQLSTATE 42703)"); n != 1 {
 		t.Errorf("the failure was shown %d times on standard error:\n%s", n, got.errs)
@@ -50,19 +57,25 @@ func TestFailuresAreShownAsTheyComeAndOnceMoreAtTheEnd(t *testing.T) {
 	}
 }
 
-func TestWatchAsJSONWritesEventsAndLastTheRollout(t *testing.T) {
-	p := rested(controlplane.RolloutRunning, controlplane.Counts{controlplane.TargetPending: 2}).start(t)
-	ended := make(chan outcome)
-	go func() { ended <- manor(t.Context(), "", "rollout", "watch", "r_1", "-o", "json") }()
-	p.untilLooked()
-	p.rollout.State = controlplane.RolloutSucceeded
-	p.emit(controlplane.EventRolloutChanged, "r_1", controlplane.RolloutEvent{State: controlplane.RolloutSucceeded})
-	p.mu.Unlock()
-	got := <-ended
-	lines := strings.Split(strings.TrimSpace(got.out), "\n")
+func TestWatchAsJSONWritesTheEventsOfTheRolloutAndLastTheRollout(t *testing.T) {
+	p := rested(controlplane.RolloutSucceeded, controlplane.Counts{controlplane.TargetSucceeded: 2}).start(t)
+	p.patience = 1 // watch looks before it follows
+	if _, err := (rollouts{p}).going(controlplane.RolloutRunning); err != nil {
+		t.Fatal(err)
+	}
+	got := manor(t.Context(), "", "rollout", "watch", "r_1", "-o", "json")
+	var events []string
 	var last controlplane.Rollout
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.State != controlplane.RolloutSucceeded || got.code != 0 {
-		t.Errorf("%v, %+v", err, got)
+	for line := range strings.Lines(got.out) {
+		var e controlplane.Event
+		if err := errors.Join(json.Unmarshal([]byte(line), &e), json.Unmarshal([]byte(line), &last)); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		events = append(events, strings.TrimSpace(e.Kind+" "+e.Subject))
+	}
+	want := "[batch.finished r_1 rollout.changed r_1 ]"
+	if got.code != 0 || fmt.Sprint(events) != want || last.State != controlplane.RolloutSucceeded || last.ID != "r_1" {
+		t.Errorf("events %v, want %s; %+v", events, want, got)
 	}
 }
 
@@ -150,6 +163,34 @@ func TestOneTenantThatFailsIsSaidWithItsReason(t *testing.T) {
 	got := manor(t.Context(), "", "tenant", "create", "bad-one")
 	if got.code != 3 || !strings.Contains(got.errs, "it broke (SQLSTATE 23514)") || !strings.Contains(got.errs, "purge bad-one") {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestATenantIsSettledWhenItsClusterFollowedAndNotBefore(t *testing.T) {
+	a := &app{print: render.New(render.Config{Err: io.Discard})}
+	w := a.newTenantWait(&session{}, controlplane.TenantDeleted, []controlplane.Tenant{{ID: "ours", Slug: "acme"}})
+	w.bar = a.print.Progress("")
+	defer w.bar.Close()
+	for _, c := range []struct {
+		what string
+		id   string
+		data controlplane.TenantEvent
+		done bool
+	}{
+		{"the state is wanted only", "ours", controlplane.TenantEvent{State: controlplane.TenantDeleted}, false},
+		{"the state before", "ours", controlplane.TenantEvent{State: controlplane.TenantDeleting, Settled: true}, false},
+		{"another tenant of that slug", "older", controlplane.TenantEvent{State: controlplane.TenantDeleted, Settled: true}, false},
+		{"the cluster followed", "ours", controlplane.TenantEvent{State: controlplane.TenantDeleted, Settled: true}, true},
+	} {
+		c.data.Slug = "acme"
+		raw, err := json.Marshal(c.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done, err := w.onEvent(controlplane.Event{Kind: controlplane.EventTenantChanged, Subject: c.id, Data: raw})
+		if err != nil || done != c.done {
+			t.Errorf("%s: done is %v, %v", c.what, done, err)
+		}
 	}
 }
 
