@@ -93,9 +93,13 @@ func (s *Service) plan(ctx context.Context, tx *catalog.Tx, clusterID, name, iso
 	return row, nil
 }
 
-// Unreserve counts one home out.
+// Unreserve counts one home out. A home's own database is forgotten with it:
+// until then its row explains what a crash may have left on the cluster.
 func Unreserve(ctx context.Context, tx *catalog.Tx, databaseID string) error {
-	err := tx.Database.Update().Where(database.ID(databaseID), database.HomesGT(0)).AddHomes(-1).Exec(ctx)
+	_, err := tx.Database.Delete().Where(database.ID(databaseID), database.Isolation(string(controlplane.IsolationDatabase))).Exec(ctx)
+	if err == nil {
+		err = tx.Database.Update().Where(database.ID(databaseID), database.HomesGT(0)).AddHomes(-1).Exec(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("count a home out of database %s: %w", databaseID, err)
 	}
@@ -227,20 +231,14 @@ func (s *Service) physical(row *ent.Database, c *ent.Cluster) (pg.Database, erro
 		Extensions: c.Extensions, Shared: row.Isolation == string(controlplane.IsolationSchema)}, nil
 }
 
-// DropDatabase drops a database that holds no home any more and forgets it.
-func (s *Service) DropDatabase(ctx context.Context, id string) error {
-	row, err := s.cat.Ent().Database.Get(ctx, id)
-	if ent.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read database %s: %w", id, err)
-	}
+// DropDatabase drops a database that holds no home any more, however far an
+// earlier attempt came. Its row stays.
+func (s *Service) DropDatabase(ctx context.Context, row *ent.Database) error {
 	c, err := s.cat.Ent().Cluster.Get(ctx, row.ClusterID)
 	if err != nil {
 		return fmt.Errorf("read the cluster of database %s: %w", row.Name, err)
 	}
-	s.pools.drop(id)
+	s.pools.drop(row.ID)
 	d, err := s.physical(row, c)
 	if err != nil {
 		return err
@@ -253,6 +251,14 @@ func (s *Service) DropDatabase(ctx context.Context, id string) error {
 	if err := pg.DropDatabase(ctx, control.Conn, d); err != nil {
 		return fmt.Errorf("drop database %s on cluster %s: %w", row.Name, c.Name, err)
 	}
+	return nil
+}
+
+// forget drops a database that no home counts on, and its row.
+func (s *Service) forget(ctx context.Context, row *ent.Database) error {
+	if err := s.DropDatabase(ctx, row); err != nil {
+		return err
+	}
 	if err := s.cat.Ent().Database.DeleteOne(row).Exec(ctx); err != nil && !ent.IsNotFound(err) {
 		return fmt.Errorf("forget database %s: %w", row.Name, err)
 	}
@@ -261,16 +267,16 @@ func (s *Service) DropDatabase(ctx context.Context, id string) error {
 
 // dropEmptyDatabases drops what Manor made on a cluster that has no tenants.
 func (s *Service) dropEmptyDatabases(ctx context.Context, clusterID string) error {
-	ids, err := s.cat.Ent().Database.Query().Where(database.ClusterID(clusterID)).IDs(ctx)
+	rows, err := s.cat.Ent().Database.Query().Where(database.ClusterID(clusterID)).All(ctx)
 	if err != nil {
 		return fmt.Errorf("read the databases of cluster %s: %w", clusterID, err)
 	}
-	for _, id := range ids {
-		inUse, err := s.cat.Ent().Placement.Query().Where(placement.DatabaseID(id)).Exist(ctx)
+	for _, row := range rows {
+		inUse, err := s.cat.Ent().Placement.Query().Where(placement.DatabaseID(row.ID)).Exist(ctx)
 		if err != nil || inUse {
 			return controlplane.Errorf(controlplane.Conflict, "the cluster got a tenant meanwhile")
 		}
-		if err := s.DropDatabase(ctx, id); err != nil {
+		if err := s.forget(ctx, row); err != nil {
 			return err
 		}
 	}
@@ -291,7 +297,7 @@ func (s *Service) Scratch(ctx context.Context, clusterID string, f func(ctx cont
 	}
 	defer func() {
 		// A scratch that cannot be dropped now keeps its row, by which it can be found later.
-		_ = s.DropDatabase(context.WithoutCancel(ctx), row.ID)
+		_ = s.forget(context.WithoutCancel(ctx), row)
 	}()
 	if _, err := s.EnsureDatabase(ctx, row.ID); err != nil {
 		return err

@@ -156,17 +156,15 @@ func (s *Service) names(ctx context.Context, site Site, database *ent.Database) 
 
 // Raze removes the home, its roles and, in database isolation, its database.
 func (s *Service) Raze(ctx context.Context, site Site) error {
-	database, err := s.cat.Ent().Database.Get(ctx, site.Placement.DatabaseID)
-	if ent.IsNotFound(err) { // razed before, as far as its database goes
-		database = &ent.Database{Name: site.Placement.Database}
-	} else if err != nil {
-		return fmt.Errorf("read the database of tenant %s: %w", site.Slug, err)
+	database, err := s.fleet.Database(ctx, site.Placement.DatabaseID)
+	if err != nil {
+		return err
 	}
 	home, err := s.names(ctx, site, database)
 	if err != nil {
 		return err
 	}
-	if err := s.raze(ctx, site, home); err != nil {
+	if err := s.raze(ctx, site, database, home); err != nil {
 		return err
 	}
 	control, err := s.fleet.Control(ctx, site.Placement.ClusterID)
@@ -180,15 +178,15 @@ func (s *Service) Raze(ctx context.Context, site Site) error {
 	return nil
 }
 
-func (s *Service) raze(ctx context.Context, site Site, home pg.Home) error {
+func (s *Service) raze(ctx context.Context, site Site, database *ent.Database, home pg.Home) error {
 	if site.Isolation == controlplane.IsolationDatabase {
-		return s.fleet.DropDatabase(ctx, site.Placement.DatabaseID)
+		return s.fleet.DropDatabase(ctx, database)
 	}
 	// A shared database may not be there yet when its first tenant failed.
-	if _, err := s.fleet.EnsureDatabase(ctx, site.Placement.DatabaseID); err != nil {
+	if _, err := s.fleet.EnsureDatabase(ctx, database.ID); err != nil {
 		return err
 	}
-	owner, err := s.fleet.Owner(ctx, site.Placement.DatabaseID)
+	owner, err := s.fleet.Owner(ctx, database.ID)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (d *demo) checkRollout(ctx context.Context) error {
 	r := rollouts.Items[0]
 	d.rollout = r.ID
 	want := controlplane.Counts{controlplane.TargetSucceeded: allTenants - 1, controlplane.TargetFailed: 1}
-	if err := check(d.screen, r.Counts.String(), r.Counts.String(), want.String()); err != nil {
+	if err := same(d.screen, r.Counts.String(), want.String()); err != nil {
 		return err
 	}
 	d.say("\nWhere it failed: file, statement, SQLSTATE. PostgreSQL gives a position in the statement for what is wrong with")
@@ -72,7 +72,7 @@ func (d *demo) checkFailure(ctx context.Context) error {
 	t := failed.Items[0]
 	got := fmt.Sprintf("%s: SQLSTATE %s in version %s, statement %d; it is at version %s", t.Tenant, t.Failure.SQLState, t.Failure.Version, t.Failure.Statement, t.Version)
 	want := fmt.Sprintf("%s: SQLSTATE %s in version %s, statement %d; it is at version %s", importer, checkViolation, d.versions[releaseOne], refusedStatement, d.first())
-	return check(d.screen, got, got, want)
+	return same(d.screen, got, want)
 }
 
 // refusedStatement is the one of version 21 that validates the check.

@@ -69,6 +69,15 @@ func check[T comparable](s screen, claim string, got, want T) error {
 	return nil
 }
 
+// same is a check whose claim is what came out itself.
+func same(s screen, got, want string) error {
+	if got != want {
+		return fmt.Errorf("not so: it is %q, expected was %q", got, want)
+	}
+	s.proved(got)
+	return nil
+}
+
 // summary is the table at the end.
 func (s screen) summary(results []result) {
 	t := table.New().Headers(s.paint(faint, "ACT"), s.paint(faint, "WHAT WAS SHOWN"), s.paint(faint, "TOOK")).Wrap(false).

@@ -180,15 +180,19 @@ func (s *Server) protect(ctx context.Context) (err error) {
 	return errors.Join(err, held.Close())
 }
 
-// Stop shuts the server down in the fast way (clients are disconnected) and removes a temporary folder. A second Stop
-// does nothing.
+// Stop shuts the server down: a Dir in the fast way (clients are disconnected), a temporary folder without the
+// checkpoint, which it would take to its removal. A second Stop does nothing.
 func (s *Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.guard == nil {
 		return nil
 	}
-	err := s.shutdown(syscall.SIGINT)
+	signal := syscall.SIGINT
+	if s.config.Dir == "" {
+		signal = syscall.SIGQUIT
+	}
+	err := s.shutdown(signal)
 	s.guard.close()
 	s.guard = nil
 	if s.config.Dir == "" {

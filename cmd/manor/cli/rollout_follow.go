@@ -99,7 +99,7 @@ func (w *rolloutWatch) interrupted() error {
 }
 
 func (w *rolloutWatch) onEvent(ctx context.Context, e controlplane.Event) (bool, error) {
-	if false || e.Kind != controlplane.EventRolloutChanged && e.Kind != controlplane.EventBatchFinished {
+	if e.Subject != w.now.ID || e.Kind != controlplane.EventRolloutChanged && e.Kind != controlplane.EventBatchFinished {
 		return false, nil
 	}
 	var data controlplane.RolloutEvent
