@@ -55,6 +55,10 @@ func (s *Service) report(ctx context.Context, l *lease, results []result) error 
 	if err != nil {
 		return err
 	}
+	clusters, err := s.clusterNames(ctx)
+	if err != nil {
+		return err
+	}
 	return s.cat.InTx(ctx, func(tx *catalog.Tx) error {
 		b, err := tx.Batch.Query().Where(batch.ID(l.batch.ID)).ForUpdate().Only(ctx)
 		if err != nil {
@@ -74,7 +78,7 @@ func (s *Service) report(ctx context.Context, l *lease, results []result) error 
 		if err != nil {
 			return err
 		}
-		if err := announce(ctx, tx, controlplane.EventBatchFinished, row, failedTargets(l, results)); err != nil {
+		if err := announce(ctx, tx, controlplane.EventBatchFinished, row, failedTargets(l, results, clusters)); err != nil {
 			return err
 		}
 		return s.queue.Enqueue(ctx, tx, advanceJob{Rollout: row.ID})
@@ -105,13 +109,14 @@ func storeResults(ctx context.Context, tx *catalog.Tx, l *lease, c columns) erro
 }
 
 // failedTargets are the targets of a batch that an operator wants to hear of.
-func failedTargets(l *lease, results []result) []controlplane.Target {
+func failedTargets(l *lease, results []result, clusters map[string]string) []controlplane.Target {
 	var failed []controlplane.Target
 	for i, r := range results {
 		if r.Status != controlplane.TargetFailed && r.Status != controlplane.TargetNeedsAttention {
 			continue
 		}
-		t := noun(l.targets[i].Target, nil, l.batch.Number)
+		t := noun(l.targets[i].Target, clusters, l.batch.Number)
+		t.Attempts++
 		t.Status, t.Version, t.Failure, t.DurationMS = r.Status, r.Version, r.Failure, r.Duration.Milliseconds()
 		failed = append(failed, t)
 	}

@@ -29,12 +29,6 @@ var clusterNames = map[string]string{"eu": "eu-1", "us": "us-1"}
 // regions in the order they come on.
 var regions = []string{"eu", "us"}
 
-// shortLived are settings of a server whose data is removed a minute later: the less of it reaches the disk, the sooner
-// it is gone from there.
-var shortLived = map[string]string{
-	"checkpoint_timeout": "1h", "max_wal_size": "4GB", "checkpoint_flush_after": "0", "bgwriter_flush_after": "0",
-}
-
 // stage is what the demo starts and takes down again.
 type stage struct {
 	dir      string
@@ -83,7 +77,7 @@ func (d *demo) startServers(ctx context.Context) error {
 	var all errgroup.Group
 	for i := range servers {
 		all.Go(func() (err error) {
-			servers[i], err = devpg.Start(ctx, devpg.Config{Version: d.postgres, Settings: shortLived})
+			servers[i], err = devpg.Start(ctx, devpg.Config{Version: d.postgres})
 			return err
 		})
 	}
@@ -101,12 +95,12 @@ func (d *demo) startServers(ctx context.Context) error {
 	return nil
 }
 
-// stopServers stops them together, without the checkpoint of a shutdown: what it would write is removed at once.
+// stopServers stops them together.
 func stopServers(servers []*devpg.Server) error {
 	var all errgroup.Group
 	for _, server := range servers {
 		if server != nil {
-			all.Go(func() error { return errors.Join(server.Crash(), server.Stop()) })
+			all.Go(server.Stop)
 		}
 	}
 	return all.Wait()

@@ -88,12 +88,19 @@ func dataVersion(dir string) (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
+// hasty are the settings of a server whose data need not outlive a crash of the machine: the less of it reaches the
+// disk, the sooner it is gone from there.
+var hasty = map[string]string{
+	"fsync": "off", "full_page_writes": "off", "checkpoint_timeout": "1h", "max_wal_size": "4GB",
+	"checkpoint_flush_after": "0", "bgwriter_flush_after": "0",
+}
+
 // render is the configuration file. It lies outside the data folder, so that a start changes nothing in there, and
 // takes in initdb's own; what ALTER SYSTEM wrote still wins.
 func (c Config) render(port int) []byte {
 	settings := map[string]string{"max_connections": "200"}
 	if !c.Durable {
-		maps.Copy(settings, map[string]string{"fsync": "off", "full_page_writes": "off"})
+		maps.Copy(settings, hasty)
 	}
 	maps.Copy(settings, c.Settings)
 	var b bytes.Buffer
