@@ -76,21 +76,16 @@ func (s *script) start(v values, i int) int {
 	return at
 }
 
-// stepAt returns the step whose text holds a character of the filled script. A
-// mistake that PostgreSQL only noticed in Manor's own words after a statement,
-// such as a parenthesis left open, is that statement's.
+// stepAt returns the step that holds a character, from 1, of the filled script.
 func (s *script) stepAt(v values, sql string, position int, length func(string) int) int {
-	found, from, chars := 0, 0, 0
+	found, from, before := 0, 0, 0
 	for i := range s.steps {
 		start := s.start(v, i)
-		chars += length(sql[from:start])
-		if chars >= position {
+		before += length(sql[from:start])
+		if before >= position {
 			break
 		}
-		from = start
-		if s.steps[i].statement > 0 || s.steps[found].file != s.steps[i].file {
-			found = i
-		}
+		found, from = i, start
 	}
 	return found
 }

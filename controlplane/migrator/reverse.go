@@ -24,7 +24,8 @@ import (
 // and, for a file of nothing but additive DDL on tables, takes Atlas's diff from
 // after to before, runs it, and offers it only if the fingerprint is then that
 // of before. Atlas's diff alone would not do: it silently leaves out views,
-// functions, triggers, enum values and rows, and makes a DROP of a rename.
+// functions, triggers, enum values and rows, and makes a DROP of a rename. The
+// scratch schema is used up.
 func (r *Release) ComputeReverses(ctx context.Context, scratch *pgx.Conn, schema string, versions []string) (reverses Reverses, err error) {
 	defer recovered("compute reverses", &err)
 	wanted, last := map[string]bool{}, -1

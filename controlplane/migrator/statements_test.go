@@ -137,7 +137,7 @@ func TestPartialVersionKeepsOtherFilesOut(t *testing.T) {
 	res = stepsRelease(t).Apply(t.Context(), db.conn, home, "3", migrator.Limits{})
 	equal(t, "outcome", res.Outcome, migrator.Unknown)
 	equal(t, "version", res.Version, "1")
-	equal(t, "revisions", strings.Count(db.revisions(home), "/"), 4)
+	equal(t, "revisions", db.read(home, "SELECT concat(version, '/', applied) FROM atlas_schema_revisions ORDER BY 1"), "1/1 2/2")
 }
 
 // TestFailedConcurrentIndexIsCleanedUpAndBuiltAgain covers a build that fails
@@ -195,6 +195,31 @@ func TestHeldTenantIsBusyUntilItsSessionEnds(t *testing.T) {
 	noError(t, err)
 	equal(t, "killed", (<-done).Outcome, migrator.Deferred)
 	g.open(t)
+	db.apply(r, home, "1")
+	equal(t, "rows", db.read(home, "SELECT id FROM a"), "1")
+}
+
+// TestStatementAndItsRecordAreOneWhereTheyCanBe: a statement that may be in a
+// transaction is not run twice, whenever the process dies.
+func TestStatementAndItsRecordAreOneWhereTheyCanBe(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t)
+	r := parse(t, files{"1_a.sql": none + "CREATE TABLE a (id int);\nINSERT INTO a SELECT 1 FROM (SELECT pg_advisory_xact_lock(4711)) gate;\nVACUUM a;"})
+	home, g := db.home("acme"), db.shutGate()
+	done := start(t, db.connect(), r, home, "1")
+	pid := g.arrived(t)
+	tx, err := db.connect().Begin(t.Context())
+	noError(t, err)
+	_, err = tx.Exec(t.Context(), "LOCK TABLE "+home.Schema+".atlas_schema_revisions IN SHARE MODE")
+	noError(t, err)
+	g.open(t)
+	waitFor(t, func() bool { // for the record, the statement done
+		return db.read(home, fmt.Sprintf("SELECT count(*) FROM pg_locks WHERE pid = %d AND locktype = 'relation' AND NOT granted", pid)) == "1"
+	})
+	_, err = tx.Exec(t.Context(), "SELECT pg_terminate_backend($1, 30000)", pid)
+	noError(t, err)
+	equal(t, "outcome", (<-done).Outcome, migrator.Deferred)
+	noError(t, tx.Rollback(t.Context()))
 	db.apply(r, home, "1")
 	equal(t, "rows", db.read(home, "SELECT id FROM a"), "1")
 }
