@@ -65,8 +65,8 @@ build: ## bin/manor
 	$(GO) build -o bin/manor ./cmd/manor
 
 .PHONY: bench
-bench: ## 200 tenants by two versions, through the engine and as raw pgx
-	$(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test -run '^$$' -bench '^BenchmarkApply$$' -benchtime 1x -timeout $(TIMEOUT) ./controlplane/migrator
+bench: ## 200 tenants by two versions, through the engine and as raw pgx, three times
+	$(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test -run '^$$' -bench '^BenchmarkApply$$' -benchtime 1x -count 3 -timeout $(TIMEOUT) ./controlplane/migrator
 
 .PHONY: fmt
 fmt: ## gofmt over everything

@@ -2,7 +2,7 @@
 // addressed by their content.
 //
 // Owns: Release, and the settings that say at which release new tenants start.
-// May import: provision and the rooms after it, and the ground. It lies below
+// May import: credential and the rooms after it, and the ground. It lies below
 // tenant because a new tenant needs the default release.
 // Doors: Push, List, Show, SetDefault. [Service.Load] hands a parsed release to
 // the rooms above, once per process.

@@ -123,7 +123,11 @@ func (s *Service) finish(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, 
 // lost on its way to a worker, and advances every rollout that is at work.
 func (s *Service) Sweep(ctx context.Context) error {
 	return s.cat.InTx(ctx, func(tx *catalog.Tx) error {
-		if err := takeBack(ctx, tx); err != nil {
+		ids, err := lockAtWork(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := takeBack(ctx, tx, ids); err != nil {
 			return err
 		}
 		lost, err := lostBatches(ctx, tx)
@@ -134,10 +138,6 @@ func (s *Service) Sweep(ctx context.Context) error {
 			if err := s.hand(ctx, tx, lost); err != nil {
 				return err
 			}
-		}
-		ids, err := atWork(ctx, tx)
-		if err != nil {
-			return err
 		}
 		jobs := make([]work.Job, len(ids))
 		for i, id := range ids {

@@ -96,15 +96,16 @@ func (s *Service) renew(ctx context.Context, b *ent.Batch) (held bool, err error
 	return tag.RowsAffected() == 1, err
 }
 
-// takeBack ends the leases that have run out; their targets wait for a new batch.
-func takeBack(ctx context.Context, tx *catalog.Tx) error {
+// takeBack ends the leases of rollouts that have run out; their targets wait
+// for a new batch.
+func takeBack(ctx context.Context, tx *catalog.Tx, rollouts []string) error {
 	err := exec(ctx, tx, `WITH expired AS (
-			SELECT id FROM batches WHERE state = 'running' AND lease_until < clock_timestamp() FOR UPDATE SKIP LOCKED
+			SELECT id FROM batches WHERE state = 'running' AND rollout_id = ANY($3) AND lease_until < clock_timestamp() FOR UPDATE
 		), closed AS (
 			UPDATE batches SET state = 'done', updated_at = clock_timestamp() WHERE id IN (SELECT id FROM expired)
 		)
 		UPDATE targets SET status = $1, batch_id = NULL, updated_at = clock_timestamp()
-		WHERE batch_id IN (SELECT id FROM expired) AND status = $2`, controlplane.TargetPending, controlplane.TargetRunning)
+		WHERE batch_id IN (SELECT id FROM expired) AND status = $2`, controlplane.TargetPending, controlplane.TargetRunning, rollouts)
 	if err != nil {
 		return fmt.Errorf("take back expired batches: %w", err)
 	}
@@ -129,11 +130,17 @@ func lostBatches(ctx context.Context, tx *catalog.Tx) (ids []int, err error) {
 	return ids, nil
 }
 
-// atWork are the rollouts that something is to be done about.
-func atWork(ctx context.Context, tx *catalog.Tx) ([]string, error) {
-	ids, err := tx.Rollout.Query().Where(rollout.StateIn(controlplane.RolloutRunning, controlplane.RolloutRollingBack)).IDs(ctx)
+// lockAtWork locks the rollouts that something is to be done about, so that
+// nobody decides about one while its batches are taken back.
+func lockAtWork(ctx context.Context, tx *catalog.Tx) ([]string, error) {
+	rows, err := tx.Rollout.Query().Where(rollout.StateIn(controlplane.RolloutRunning, controlplane.RolloutRollingBack)).
+		Order(rollout.ByID()).ForUpdate().All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look for rollouts at work: %w", err)
+	}
+	ids := make([]string, len(rows))
+	for i, row := range rows {
+		ids[i] = row.ID
 	}
 	return ids, nil
 }

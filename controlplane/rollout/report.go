@@ -60,6 +60,11 @@ func (s *Service) report(ctx context.Context, l *lease, results []result) error 
 		return err
 	}
 	return s.cat.InTx(ctx, func(tx *catalog.Tx) error {
+		// Whoever decides about the rollout sees all of this or nothing of it.
+		row, err := lock(ctx, tx, l.rollout.ID)
+		if err != nil {
+			return err
+		}
 		b, err := tx.Batch.Query().Where(batch.ID(l.batch.ID)).ForUpdate().Only(ctx)
 		if err != nil {
 			return fmt.Errorf("lock batch %d: %w", l.batch.ID, err)
@@ -73,10 +78,6 @@ func (s *Service) report(ctx context.Context, l *lease, results []result) error 
 		}
 		if err := b.Update().SetState(batchDone).ClearLeaseUntil().SetUpdatedAt(time.Now()).Exec(ctx); err != nil {
 			return fmt.Errorf("close batch %d: %w", b.ID, err)
-		}
-		row, err := find(ctx, tx.Client(), b.RolloutID)
-		if err != nil {
-			return err
 		}
 		if err := announce(ctx, tx, controlplane.EventBatchFinished, row, failedTargets(l, results, clusters)); err != nil {
 			return err
