@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/lmittmann/tint"
-
 	"github.com/manorhq/manor/cmd/manor/render"
 	"github.com/manorhq/manor/controlplane/client"
 	"github.com/manorhq/manor/controlplane/daemon"
@@ -19,24 +17,6 @@ import (
 // stopWithin bounds how long a control plane in this process may take to
 // finish the tenants it has in hand.
 const stopWithin = 30 * time.Second
-
-// logger is the log of a control plane in this process: warnings only, unless
-// the command is the control plane itself.
-func (a *app) logger(least slog.Level) *slog.Logger {
-	tty, _ := terminal(a.err)
-	if tty {
-		return slog.New(tint.NewHandler(a.err, &tint.Options{Level: least, TimeFormat: time.TimeOnly, NoColor: !a.print.ErrColor}))
-	}
-	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: least}))
-}
-
-// logLevel is the usual one of a command, or everything with --verbose.
-func (a *app) logLevel(usual slog.Level) slog.Level {
-	if a.verbose {
-		return slog.LevelDebug
-	}
-	return usual
-}
 
 // daemonConfig is how a control plane on the catalog of the environment is set up.
 func (a *app) daemonConfig(e environment, workers bool, least slog.Level) (daemon.Config, error) {
@@ -59,6 +39,9 @@ func (a *app) openInProcess(ctx context.Context, e environment, workers bool) (*
 	config, err := a.daemonConfig(e, workers, a.logLevel(slog.LevelError))
 	if err != nil {
 		return nil, err
+	}
+	if !a.verbose {
+		config.Logger = slog.New(passing{config.Logger.Handler()})
 	}
 	d, stop, err := startDaemon(ctx, config)
 	if err != nil {
