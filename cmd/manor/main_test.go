@@ -30,8 +30,9 @@ func TestMain(m *testing.M) {
 //	as FILE SQL               runs SQL where the connection URI in FILE leads
 //	lastid FILE VAR           puts the first id in a list as JSON into $VAR
 //	until TEXT PROGRAM ARG…   runs a program until its output holds a text
+//	answers PROGRAM ARG…      runs a program until it succeeds
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
-	return map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "as": as, "lastid": lastID, "until": until}
+	return map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "as": as, "lastid": lastID, "until": until, "answers": answers}
 }
 
 func as(ts *testscript.TestScript, neg bool, args []string) {
@@ -58,6 +59,21 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if time.Now().After(deadline) {
 			ts.Fatalf("%q did not come", args[0])
+		}
+	}
+}
+
+func answers(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: answers PROGRAM ARG…")
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		err := ts.Exec(args[0], args[1:]...)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not succeed: %v", args[0], err)
 		}
 	}
 }

@@ -24,6 +24,26 @@ func TestInProcess(t *testing.T) { runPlaneScripts(t, inProcess) }
 // TestThroughASocket runs the same scripts against a service.
 func TestThroughASocket(t *testing.T) { runPlaneScripts(t, throughASocket) }
 
+// TestAlone runs the scripts of testdata/alone, which start what they need.
+func TestAlone(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "alone"), Cmds: commands(), RequireExplicitExec: true, RequireUniqueNames: true,
+		Setup: func(e *testscript.Env) error {
+			forget(e)
+			tb := &scriptTB{TB: t, env: e}
+			// A script's own directory may be too long for a socket, and closed to PostgreSQL's user.
+			dir, err := os.MkdirTemp("", "manor-script-")
+			if err != nil {
+				return err
+			}
+			tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+			e.Setenv("SOCKET", filepath.Join(dir, "s"))
+			e.Setenv("DEV", filepath.Join(dir, "dev"))
+			return errors.Join(os.Chmod(dir, 0o755), setUp(tb))
+		},
+	})
+}
+
 func runPlaneScripts(t *testing.T, connect func(*scriptTB) error) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "plane"), Cmds: commands(), RequireExplicitExec: true, RequireUniqueNames: true,

@@ -65,12 +65,13 @@ func New(ctx context.Context, c Config) (*Daemon, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	keys, err := secret.OpenKeyring(c.KeyFile)
+	cat, err := openChecked(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	cat, err := openChecked(ctx, c)
+	keys, err := secret.OpenKeyring(c.KeyFile)
 	if err != nil {
+		cat.Close()
 		return nil, err
 	}
 	queue := work.New(cat, work.Config{Concurrency: jobs, Logger: c.Logger})

@@ -40,9 +40,6 @@ func (a *app) openInProcess(ctx context.Context, e environment, workers bool) (*
 	if err != nil {
 		return nil, err
 	}
-	if !a.verbose {
-		config.Logger = slog.New(passing{config.Logger.Handler()})
-	}
 	d, stop, err := startDaemon(ctx, config)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package cli
+package work
 
 import (
 	"bytes"
@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-func TestWorkCutShortByTheEndOfTheCommandIsNoError(t *testing.T) {
+func TestRiverCutShortByTheEndIsNoError(t *testing.T) {
 	var out bytes.Buffer
-	log := slog.New(passing{slog.NewTextHandler(&out, nil)}).With("a", 1)
+	log := quiet(slog.New(slog.NewTextHandler(&out, nil))).With("a", 1)
 	log.Error("cut", "err", fmt.Errorf("begin: %w", context.Canceled))
 	log.Error("cut", "error", "begin: context canceled")
 	log.Error("kept", "err", errors.New("disk full"))
