@@ -30,13 +30,12 @@ var TargetStatuses = []TargetStatus{
 	TargetSucceeded, TargetCurrent, TargetSkipped, TargetFailed, TargetRolledBack, TargetNeedsAttention,
 }
 
+// UnfinishedStatuses are those of targets that something more happens to by itself.
+var UnfinishedStatuses = []TargetStatus{TargetPending, TargetRunning, TargetDeferred, TargetUnknown}
+
 // Done reports whether nothing more happens to the target by itself.
 func (s TargetStatus) Done() bool {
-	switch s {
-	case TargetPending, TargetRunning, TargetDeferred, TargetUnknown:
-		return false
-	}
-	return true
+	return !slices.Contains(UnfinishedStatuses, s)
 }
 
 // Target is one tenant in one rollout.

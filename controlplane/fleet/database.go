@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -68,11 +69,16 @@ func (s *Service) Reserve(ctx context.Context, tx *catalog.Tx, c *controlplane.C
 }
 
 func (s *Service) planShared(ctx context.Context, tx *catalog.Tx, clusterID string) (*ent.Database, error) {
-	taken, err := tx.Database.Query().Where(database.ClusterID(clusterID), database.Isolation(string(controlplane.IsolationSchema))).Count(ctx)
+	var taken []string
+	err := tx.Database.Query().Where(database.ClusterID(clusterID)).Select(database.FieldName).Scan(ctx, &taken)
 	if err != nil {
-		return nil, fmt.Errorf("count the shared databases of %s: %w", clusterID, err)
+		return nil, fmt.Errorf("read the databases of cluster %s: %w", clusterID, err)
 	}
-	return s.plan(ctx, tx, clusterID, sharedName(taken+1), string(controlplane.IsolationSchema), 1)
+	number := 1
+	for slices.Contains(taken, sharedName(number)) {
+		number++
+	}
+	return s.plan(ctx, tx, clusterID, sharedName(number), string(controlplane.IsolationSchema), 1)
 }
 
 func sharedName(number int) string { return fmt.Sprintf("manor_shared_%03d", number) }
@@ -207,8 +213,7 @@ func (s *Service) create(ctx context.Context, c *ent.Cluster, row *ent.Database)
 	}
 }
 
-// rename gives a database that is not made yet another name, here and in the
-// placements that count on it.
+// rename gives a database that is not made yet another name.
 func (s *Service) rename(ctx context.Context, row *ent.Database, name string) (*ent.Database, error) {
 	taken, err := s.cat.Ent().Database.Query().Where(database.ClusterID(row.ClusterID), database.Name(name)).Exist(ctx)
 	if err != nil || taken {

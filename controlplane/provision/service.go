@@ -86,6 +86,12 @@ func migrate(ctx context.Context, conn *fleet.Conn, site Site, home pg.Home, rel
 	if err != nil {
 		return fmt.Errorf("read the version of tenant %s: %w", site.Slug, err)
 	}
+	if from > version { // the default went back while the home was being built; nobody uses it yet
+		if err := again(ctx, conn, home); err != nil {
+			return fmt.Errorf("make the home of tenant %s again: %w", site.Slug, err)
+		}
+		from = ""
+	}
 	target := migrator.Target{Marker: home.Marker, Isolation: site.Isolation, From: from, Fresh: true}
 	result := release.Apply(ctx, conn.Conn, target, version, limits)
 	switch result.Outcome {
@@ -98,6 +104,13 @@ func migrate(ctx context.Context, conn *fleet.Conn, site Site, home pg.Home, rel
 		return fmt.Errorf("migrate the new home of tenant %s: %w", site.Slug, result.Err)
 	}
 	return fmt.Errorf("migrate the new home of tenant %s: %s", site.Slug, result.Failure)
+}
+
+func again(ctx context.Context, conn *fleet.Conn, home pg.Home) error {
+	if err := pg.DropHome(ctx, conn.Conn, home); err != nil {
+		return err
+	}
+	return pg.CreateHome(ctx, conn.Conn, home)
 }
 
 func (s *Service) roles(ctx context.Context, site Site, home pg.Home) error {

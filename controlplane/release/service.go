@@ -149,16 +149,16 @@ func (s *Service) Show(ctx context.Context, by controlplane.Actor, name string) 
 	if err := s.guard.See(by, "release.show", name); err != nil {
 		return nil, err
 	}
-	return s.ByName(ctx, name)
+	return ByName(ctx, s.cat.Ent(), name)
 }
 
-// ByName is Show for the rooms above.
-func (s *Service) ByName(ctx context.Context, name string) (*controlplane.Release, error) {
-	row, err := byName(ctx, s.cat.Ent(), name)
+// ByName reads a release with any client, a transaction's too.
+func ByName(ctx context.Context, client *ent.Client, name string) (*controlplane.Release, error) {
+	row, err := byName(ctx, client, name)
 	if err != nil {
 		return nil, err
 	}
-	def, err := s.Default(ctx)
+	def, err := readDefault(ctx, client)
 	return noun(row, def), err
 }
 

@@ -37,6 +37,7 @@ type result struct {
 	Duration  time.Duration
 	NotBefore *time.Time // for those that come back
 	Tried     bool       // counts as an attempt
+	halts     bool       // nothing more of its batch is to be started
 }
 
 // attempt works on one target. A panic fails that target and nothing else.
@@ -47,14 +48,15 @@ func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
 			s.log.Error("panic while working on a target", "rollout", t.RolloutID, "tenant", t.Slug, "panic", p, "stack", string(debug.Stack()))
 			r = result{Status: failedIn(l), Version: t.Version, Failure: &controlplane.Failure{Message: "Manor failed on this tenant (see its log)"}}
 		}
-		r.ID, r.Duration, r.Tried = t.ID, time.Since(began), true
+		r.ID, r.Duration, r.Tried = t.ID, time.Since(began), !r.halts
+		r.halts = r.halts || r.Status == controlplane.TargetFailed && l.rollout.OnError != controlplane.OnErrorContinue
 	}()
 	if t.placement == nil || !t.tenant.State.Migratable() {
 		return result{Status: controlplane.TargetSkipped, Version: t.Version, Failure: &controlplane.Failure{Message: "the tenant is " + string(t.tenant.State)}}
 	}
 	owner, err := s.fleet.Owner(ctx, t.placement.DatabaseID)
 	if err != nil {
-		return deferred(t, &controlplane.Failure{Message: err.Error()}, controlplane.TargetDeferred)
+		return notReached(t, err)
 	}
 	return s.try(ctx, l, t, owner)
 }
@@ -66,7 +68,7 @@ func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Owne
 	for range 2 {
 		done, err := s.send(ctx, l, t, owner, expected)
 		if err != nil {
-			return deferred(t, &controlplane.Failure{Message: err.Error()}, controlplane.TargetDeferred)
+			return notReached(t, err)
 		}
 		if done.Outcome != migrator.Unknown && !elsewhere(done.Err) {
 			return judge(l, t, done)
@@ -78,13 +80,45 @@ func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Owne
 		if actual == goal(l, t) {
 			return result{Status: arrived(l), Version: actual}
 		}
-		if l.batch.Direction == down && actual != t.Version && done.Outcome != migrator.Unknown {
-			return result{Status: controlplane.TargetNeedsAttention, Version: actual,
-				Failure: &controlplane.Failure{Message: "the tenant is at " + actual + ", not where the rollout left it (" + t.Version + ")"}}
+		if astray := strayed(l, t, actual); astray != nil {
+			return *astray
 		}
 		expected = actual
 	}
 	return deferred(t, &controlplane.Failure{Message: "the tenant's version keeps changing: another tool is at work on it"}, controlplane.TargetDeferred)
+}
+
+// strayed judges a tenant that turned out to be where this rollout does not
+// take tenants: somebody else has moved it.
+func strayed(l *lease, t leased, actual string) *result {
+	switch {
+	case l.batch.Direction == up && actual > l.rollout.Version:
+		return &result{Status: controlplane.TargetSkipped, Version: actual,
+			Failure: &controlplane.Failure{Message: "it is at " + actual + ", beyond the rollout's version"}}
+	case l.batch.Direction == down && (actual < t.FromVersion || actual > ceiling(l, t)):
+		return &result{Status: controlplane.TargetNeedsAttention, Version: actual,
+			Failure: &controlplane.Failure{Message: "the tenant is at " + actual + ", not where the rollout left it (" + t.Version + ")"}}
+	}
+	return nil
+}
+
+// ceiling is the version above which a rollback undoes nothing: where the
+// rollout left the tenant or, when that is not known, where it was going.
+func ceiling(l *lease, t leased) string {
+	if t.was == controlplane.TargetUnknown {
+		return l.rollout.Version
+	}
+	return t.Version
+}
+
+// notReached is a target whose tenant could not be asked. What was not known
+// about it before is not known now.
+func notReached(t leased, err error) result {
+	status := controlplane.TargetDeferred
+	if t.was == controlplane.TargetUnknown {
+		status = t.was
+	}
+	return deferred(t, &controlplane.Failure{Message: err.Error()}, status)
 }
 
 // elsewhere reports whether a tenant's revisions say another version than expected.
@@ -127,12 +161,12 @@ func judge(l *lease, t leased, done migrator.Result) result {
 		return result{Status: arrived(l), Version: done.Version}
 	case migrator.Failed:
 		return result{Status: failedIn(l), Version: done.Version, Failure: done.Failure}
-	default: // Deferred, Stopped
+	case migrator.Stopped: // the cluster's trouble, not the tenant's: it is not counted as an attempt
+		at := time.Now().Add(maxPause)
+		return result{Status: controlplane.TargetDeferred, Version: done.Version, Failure: done.Failure, NotBefore: &at, halts: true}
+	default:
 		r := deferred(t, done.Failure, controlplane.TargetDeferred)
 		r.Version = done.Version
-		if r.Status == controlplane.TargetFailed {
-			r.Status = failedIn(l)
-		}
 		return r
 	}
 }
@@ -142,14 +176,16 @@ func judge(l *lease, t leased, done migrator.Result) result {
 func deferred(t leased, failure *controlplane.Failure, status controlplane.TargetStatus) result {
 	r := result{Status: status, Version: t.Version, Failure: failure}
 	if t.Attempts+1 >= maxAttempts {
-		if t.Direction == down {
+		switch {
+		case status == controlplane.TargetUnknown: // stays so until its revisions are read
+		case t.Direction == down:
 			r.Status = controlplane.TargetNeedsAttention
-		} else if status != controlplane.TargetUnknown {
+		default:
 			r.Status = controlplane.TargetFailed
 		}
 	}
 	if !r.Status.Done() {
-		pause := min(firstPause<<t.Attempts, maxPause)
+		pause := min(firstPause<<min(t.Attempts, maxAttempts), maxPause)
 		at := time.Now().Add(pause/2 + rand.N(pause))
 		r.NotBefore = &at
 	}

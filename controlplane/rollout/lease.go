@@ -17,7 +17,8 @@ import (
 )
 
 // takeBatch leases a queued batch under a new epoch. Leases run on the
-// catalog's clock. It returns nil when there is nothing to take.
+// catalog's clock. It returns nil when there is nothing to take, or nothing of
+// the rollout is to be started any more: then the batch waits again.
 func takeBatch(ctx context.Context, tx *catalog.Tx, id int, worker string) (*ent.Batch, error) {
 	b, err := tx.Batch.Query().Where(batch.ID(id)).ForUpdate().Only(ctx)
 	if err != nil {
@@ -25,6 +26,9 @@ func takeBatch(ctx context.Context, tx *catalog.Tx, id int, worker string) (*ent
 	}
 	if b.State != batchQueued {
 		return nil, nil
+	}
+	if over, err := breached(ctx, tx.Client(), b.RolloutID); err != nil || over && b.Direction == up {
+		return nil, putBack(ctx, b, err)
 	}
 	epoch, err := tx.NextEpoch(ctx)
 	if err != nil {
@@ -39,14 +43,42 @@ func takeBatch(ctx context.Context, tx *catalog.Tx, id int, worker string) (*ent
 	return b, nil
 }
 
+func putBack(ctx context.Context, b *ent.Batch, err error) error {
+	if err != nil {
+		return err
+	}
+	if err := b.Update().SetState(batchWaiting).Exec(ctx); err != nil {
+		return fmt.Errorf("put batch %d back: %w", b.ID, err)
+	}
+	return nil
+}
+
+// breached reports whether a rollout has had the failure after which it starts
+// nothing more.
+func breached(ctx context.Context, client *ent.Client, id string) (bool, error) {
+	row, err := find(ctx, client, id)
+	if err != nil || row.OnError == controlplane.OnErrorContinue {
+		return false, err
+	}
+	failed, err := client.Target.Query().Where(target.RolloutID(id), target.Status(controlplane.TargetFailed)).Count(ctx)
+	if err != nil {
+		return false, fmt.Errorf("count the failures of rollout %s: %w", id, err)
+	}
+	return failed > row.Forgiven, nil
+}
+
 // takeTargets marks the targets of a leased batch as running and reads what
 // the catalog knows of their tenants now. A target that the rollout has not
 // changed yet starts from where its tenant is now.
 func takeTargets(ctx context.Context, tx *catalog.Tx, b *ent.Batch) ([]leased, error) {
-	err := exec(ctx, tx, `UPDATE targets t SET status = $2, updated_at = clock_timestamp(),
+	before, err := statuses(ctx, tx, b)
+	if err != nil {
+		return nil, err
+	}
+	err = exec(ctx, tx, `UPDATE targets t SET status = $2, updated_at = clock_timestamp(),
 			from_version = CASE WHEN t.version = t.from_version THEN n.version ELSE t.from_version END,
 			from_release_id = CASE WHEN t.version = t.from_version THEN n.release_id ELSE t.from_release_id END,
-			version = n.version
+			version = CASE WHEN t.version = t.from_version THEN n.version ELSE t.version END
 		FROM tenants n WHERE n.id = t.tenant_id AND t.batch_id = $1 AND t.direction = $3`, b.ID, controlplane.TargetRunning, up)
 	if err == nil {
 		err = exec(ctx, tx, `UPDATE targets SET status = $2, updated_at = clock_timestamp() WHERE batch_id = $1 AND direction = $3`,
@@ -59,10 +91,23 @@ func takeTargets(ctx context.Context, tx *catalog.Tx, b *ent.Batch) ([]leased, e
 	if err != nil {
 		return nil, fmt.Errorf("read the targets of batch %d: %w", b.ID, err)
 	}
-	return withTenants(ctx, tx, targets)
+	return withTenants(ctx, tx, targets, before)
 }
 
-func withTenants(ctx context.Context, tx *catalog.Tx, targets []*ent.Target) ([]leased, error) {
+// statuses are those of a batch's targets before they run, by id.
+func statuses(ctx context.Context, tx *catalog.Tx, b *ent.Batch) (map[int]controlplane.TargetStatus, error) {
+	rows, err := tx.Target.Query().Where(target.BatchID(b.ID)).ForUpdate().All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("lock the targets of batch %d: %w", b.ID, err)
+	}
+	before := make(map[int]controlplane.TargetStatus, len(rows))
+	for _, t := range rows {
+		before[t.ID] = t.Status
+	}
+	return before, nil
+}
+
+func withTenants(ctx context.Context, tx *catalog.Tx, targets []*ent.Target, before map[int]controlplane.TargetStatus) ([]leased, error) {
 	ids := make([]string, len(targets))
 	for i, t := range targets {
 		ids[i] = t.TenantID
@@ -84,28 +129,30 @@ func withTenants(ctx context.Context, tx *catalog.Tx, targets []*ent.Target) ([]
 	}
 	out := make([]leased, len(targets))
 	for i, t := range targets {
-		out[i] = leased{t, byID[t.TenantID], at[t.TenantID]}
+		out[i] = leased{t, before[t.ID], byID[t.TenantID], at[t.TenantID]}
 	}
 	return out, nil
 }
 
 // renew extends the lease of a batch and reports whether it is still held.
 func (s *Service) renew(ctx context.Context, b *ent.Batch) (held bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, heartbeat)
+	defer cancel()
 	tag, err := s.cat.Pool().Exec(ctx, `UPDATE batches SET lease_until = clock_timestamp() + make_interval(secs => $3)
 		WHERE id = $1 AND epoch = $2 AND state = 'running'`, b.ID, b.Epoch, leaseTime.Seconds())
 	return tag.RowsAffected() == 1, err
 }
 
 // takeBack ends the leases of rollouts that have run out; their targets wait
-// for a new batch.
+// for a new batch. How far the dead worker came with them is not known.
 func takeBack(ctx context.Context, tx *catalog.Tx, rollouts []string) error {
 	err := exec(ctx, tx, `WITH expired AS (
 			SELECT id FROM batches WHERE state = 'running' AND rollout_id = ANY($3) AND lease_until < clock_timestamp() FOR UPDATE
 		), closed AS (
 			UPDATE batches SET state = 'done', updated_at = clock_timestamp() WHERE id IN (SELECT id FROM expired)
 		)
-		UPDATE targets SET status = $1, batch_id = NULL, updated_at = clock_timestamp()
-		WHERE batch_id IN (SELECT id FROM expired) AND status = $2`, controlplane.TargetPending, controlplane.TargetRunning, rollouts)
+		UPDATE targets SET status = $1, batch_id = NULL, attempts = attempts + 1, updated_at = clock_timestamp()
+		WHERE batch_id IN (SELECT id FROM expired) AND status = $2`, controlplane.TargetUnknown, controlplane.TargetRunning, rollouts)
 	if err != nil {
 		return fmt.Errorf("take back expired batches: %w", err)
 	}

@@ -32,6 +32,7 @@ type State struct {
 	Batches     []BatchState // those not done, of the rollout's present direction
 	Due         int          // targets of that direction in no batch that may be worked on now
 	NextDue     time.Time    // when the first of the others may; zero: there are none
+	Open        int          // unfinished targets of that direction
 	Standing    int          // targets that the rollout has changed and not taken back
 }
 
@@ -91,7 +92,7 @@ func halt(s State, failures int) Decision {
 }
 
 func backward(s State) Decision {
-	if len(s.Batches) > 0 || s.Due > 0 || !s.NextDue.IsZero() {
+	if s.Open > 0 {
 		return proceed(s)
 	}
 	switch {

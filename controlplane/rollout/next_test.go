@@ -66,6 +66,9 @@ func TestNext(t *testing.T) {
 		"one tenant of a paused rollout was taken back": {
 			State{Rollout: controlplane.RolloutRollingBack, Concurrency: 8, Counts: controlplane.Counts{controlplane.TargetRolledBack: 1, controlplane.TargetPending: 4}},
 			Decision{Become: controlplane.RolloutPaused, Reason: "paused before the rollback"}},
+		"what comes back later is waited for on the way back, too": {
+			State{Rollout: controlplane.RolloutRollingBack, Concurrency: 8, Open: 1, Standing: 4, Counts: controlplane.Counts{controlplane.TargetDeferred: 1, controlplane.TargetRolledBack: 4}},
+			Decision{}},
 		"paused": {State{Rollout: controlplane.RolloutPaused, Concurrency: 8, Counts: counts(5, 0, 0), Due: 5}, Decision{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,6 +90,7 @@ func TestNextKeepsItsLimits(t *testing.T) {
 			if step > 50*w.targets {
 				t.Fatalf("the rollout does not come to rest: %+v", w.state)
 			}
+			w.state.Open = w.state.Counts[controlplane.TargetPending]
 			w.obey(t, Next(w.state))
 			w.finishOne(t)
 		}

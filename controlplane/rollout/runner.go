@@ -10,6 +10,7 @@ import (
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/migrator"
 	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/target"
 )
 
 const (
@@ -17,6 +18,8 @@ const (
 	// leaseTime is how long a silent worker keeps its batch, in the catalog's time.
 	leaseTime = 20 * time.Second
 	heartbeat = leaseTime / 4
+	// lastWords is how long storing the results of a batch may take.
+	lastWords = time.Minute
 )
 
 // lease is a batch in the hands of this process.
@@ -32,6 +35,7 @@ type lease struct {
 // leased is a target of a leased batch, with what the catalog knows of its tenant.
 type leased struct {
 	*ent.Target
+	was       controlplane.TargetStatus // before it was leased
 	tenant    *ent.Tenant
 	placement *ent.Placement
 }
@@ -41,7 +45,7 @@ type leased struct {
 // somebody else's, or done.
 func (s *Service) WorkBatch(ctx context.Context, id int) error {
 	l, err := s.lease(ctx, id)
-	if l == nil || err != nil {
+	if err != nil || l.batch == nil {
 		return err
 	}
 	work, stop := context.WithCancelCause(ctx)
@@ -52,7 +56,9 @@ func (s *Service) WorkBatch(ctx context.Context, id int) error {
 	stop(nil)
 	beating.Wait()
 	// The last words are said even when the process is told to stop.
-	return s.report(context.WithoutCancel(ctx), l, results)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	return s.report(last, l, results)
 }
 
 // workThrough works on the targets of a batch, a few at a time, until all are
@@ -67,26 +73,30 @@ func (s *Service) workThrough(ctx context.Context, l *lease) []result {
 		workers.Go(func() {
 			for i := range next {
 				results[i] = s.attempt(ctx, l, l.targets[i])
-				if results[i].Status == controlplane.TargetFailed && l.rollout.OnError != controlplane.OnErrorContinue {
+				if results[i].halts {
 					haltOnce.Do(func() { close(halt) })
 				}
 			}
 		})
 	}
-	s.feed(ctx, next, len(l.targets), halt)
+	s.feed(ctx, l, next, halt)
 	workers.Wait()
 	for i, t := range l.targets {
 		if results[i].Status == "" { // never started
-			results[i] = result{ID: t.ID, Status: controlplane.TargetPending, Version: t.Version}
+			results[i] = result{ID: t.ID, Status: t.was, Version: t.Version}
 		}
 	}
 	return results
 }
 
-// feed hands out targets in order and stops when there is a reason to.
-func (s *Service) feed(ctx context.Context, next chan<- int, n int, halt <-chan struct{}) {
+// feed hands out targets in order and stops when there is a reason to: in this
+// batch, in this process, or in another batch of the rollout.
+func (s *Service) feed(ctx context.Context, l *lease, next chan<- int, halt <-chan struct{}) {
 	defer close(next)
-	for i := range n {
+	for i := range l.targets {
+		if s.stopped(ctx, l) {
+			return
+		}
 		select { // a reason to stop goes before a free worker
 		case <-halt:
 			return
@@ -108,23 +118,37 @@ func (s *Service) feed(ctx context.Context, next chan<- int, n int, halt <-chan 
 	}
 }
 
+// stopped reports whether a failure elsewhere has stopped the rollout. Only
+// rollouts that stop on failures have to ask.
+func (s *Service) stopped(ctx context.Context, l *lease) bool {
+	if l.rollout.OnError == controlplane.OnErrorContinue || l.batch.Direction == down {
+		return false
+	}
+	over, err := breached(ctx, s.cat.Ent(), l.rollout.ID)
+	if err != nil {
+		s.log.Warn("cannot ask whether the rollout goes on; starting nothing", "rollout", l.rollout.ID, "err", err)
+	}
+	return over || err != nil
+}
+
 // keep renews the lease until the work ends. A lease that is lost ends the
 // work: somebody else has the batch, and the tenants' fences are theirs.
 func (s *Service) keep(ctx context.Context, l *lease, stop context.CancelCauseFunc) {
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
-	lastSeen := time.Now()
+	renewed := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+		asked := time.Now()
 		held, err := s.renew(ctx, l.batch)
 		switch {
 		case err == nil && held:
-			lastSeen = time.Now()
-		case err == nil || time.Since(lastSeen) > leaseTime:
+			renewed = asked
+		case err == nil || time.Since(renewed) > leaseTime-heartbeat:
 			stop(fmt.Errorf("the lease of batch %d of rollout %s is lost", l.batch.Number, l.batch.RolloutID))
 			return
 		default:
@@ -133,20 +157,15 @@ func (s *Service) keep(ctx context.Context, l *lease, stop context.CancelCauseFu
 	}
 }
 
-// lease takes a queued batch, or returns nil.
+// lease takes a queued batch, or returns nil. What may take its time is read
+// before: a lease runs from the moment that it is taken.
 func (s *Service) lease(ctx context.Context, id int) (*lease, error) {
 	l := &lease{}
-	err := s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
-		if l.batch, err = takeBatch(ctx, tx, id, s.worker); l.batch == nil || err != nil {
-			return err
-		}
-		if l.rollout, err = find(ctx, tx.Client(), l.batch.RolloutID); err != nil {
-			return err
-		}
-		l.targets, err = takeTargets(ctx, tx, l.batch)
-		return err
-	})
-	if l.batch == nil || err != nil {
+	b, err := s.cat.Ent().Batch.Get(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("read batch %d: %w", id, err)
+	}
+	if l.rollout, err = find(ctx, s.cat.Ent(), b.RolloutID); err != nil {
 		return nil, err
 	}
 	if l.incarnation, err = s.cat.Incarnation(ctx); err != nil {
@@ -155,23 +174,38 @@ func (s *Service) lease(ctx context.Context, id int) (*lease, error) {
 	if l.release, err = s.releases.Load(ctx, l.rollout.ReleaseID); err != nil {
 		return nil, err
 	}
-	if l.batch.Direction == down {
-		l.reverses, err = s.knownReverses(ctx, l)
+	if b.Direction == down {
+		if l.reverses, err = s.knownReverses(ctx, l, b); err != nil {
+			return nil, err
+		}
 	}
-	return l, err
+	return l, s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
+		if l.batch, err = takeBatch(ctx, tx, id, s.worker); err != nil {
+			return err
+		}
+		if l.batch == nil {
+			return s.queue.Enqueue(ctx, tx, advanceJob{Rollout: b.RolloutID})
+		}
+		l.targets, err = takeTargets(ctx, tx, l.batch)
+		return err
+	})
 }
 
 // knownReverses reads the reverses that planning the rollback made sure of.
-func (s *Service) knownReverses(ctx context.Context, l *lease) (migrator.Reverses, error) {
-	var versions []string
-	lowest, highest := l.rollout.Version, ""
-	for _, t := range l.targets {
-		lowest, highest = min(lowest, t.FromVersion), max(highest, t.Version)
+func (s *Service) knownReverses(ctx context.Context, l *lease, b *ent.Batch) (migrator.Reverses, error) {
+	targets, err := s.cat.Ent().Target.Query().Where(target.BatchID(b.ID)).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the targets of batch %d: %w", b.ID, err)
 	}
+	lowest := l.rollout.Version
+	for _, t := range targets {
+		lowest = min(lowest, t.FromVersion)
+	}
+	var versions []string
 	for _, v := range l.release.Versions() {
-		if v.Version > lowest && v.Version <= highest {
+		if v.Version > lowest && v.Version <= l.rollout.Version {
 			versions = append(versions, v.Version)
 		}
 	}
-	return s.releases.Reverses(ctx, l.rollout.ReleaseID, versions, l.batch.ClusterID)
+	return s.releases.Reverses(ctx, l.rollout.ReleaseID, versions, b.ClusterID)
 }

@@ -157,7 +157,7 @@ func (s *Service) prepare(ctx context.Context, client *ent.Client, n *controlpla
 	if _, err := selector.Compile(n.Select); err != nil {
 		return nil, nil, err
 	}
-	r, err := s.releases.ByName(ctx, n.Release)
+	r, err := release.ByName(ctx, client, n.Release)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -227,7 +227,7 @@ func unclaimed(ctx context.Context, tx *catalog.Tx, targets []frozen) error {
 		ids = append(ids, t.tenant.ID)
 	}
 	for chunk := range slices.Chunk(ids, insertChunk) {
-		busy, err := tx.Target.Query().Where(target.TenantIDIn(chunk...), target.StatusIn(unfinished...)).First(ctx)
+		busy, err := tx.Target.Query().Where(target.TenantIDIn(chunk...), target.StatusIn(controlplane.UnfinishedStatuses...)).First(ctx)
 		if ent.IsNotFound(err) {
 			continue
 		}
@@ -257,8 +257,25 @@ func (s *Service) Retry(ctx context.Context, by controlplane.Actor, id string) (
 		if row.State != controlplane.RolloutFailed && row.State != controlplane.RolloutPaused {
 			return controlplane.Errorf(controlplane.Refused, "rollout %s is %s: there is nothing to retry", id, row.State).WithHint("%s", nextStep(row))
 		}
+		if err := goingForward(ctx, tx, id); err != nil {
+			return err
+		}
 		return retryFailed(ctx, tx, row)
 	})
+}
+
+// goingForward refuses a rollout whose rollback did not take every tenant back:
+// going forward again would leave them behind.
+func goingForward(ctx context.Context, tx *catalog.Tx, id string) error {
+	stuck, err := tx.Target.Query().Where(target.RolloutID(id), target.Direction(down), target.StatusNEQ(controlplane.TargetRolledBack)).Count(ctx)
+	if err != nil {
+		return fmt.Errorf("look for what is not rolled back of rollout %s: %w", id, err)
+	}
+	if stuck > 0 {
+		return controlplane.Errorf(controlplane.Refused, "rollout %s is being rolled back, and %d tenants are not back yet", id, stuck).
+			WithHint("`manor rollout targets %s --status needs_attention` says why; then `manor rollout rollback %s` goes on", id, id)
+	}
+	return nil
 }
 
 // restart takes a resting rollout to running after f has prepared it.

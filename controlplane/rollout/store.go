@@ -82,11 +82,17 @@ func loadState(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (State, er
 	for _, b := range batches {
 		s.Batches = append(s.Batches, BatchState{ID: b.ID, Number: b.Number, State: b.State, Parallelism: b.Parallelism})
 	}
-	if s.Due, err = tx.Target.Query().Where(due(row, time.Now())...).Count(ctx); err != nil {
+	now := time.Now() // one for all: a target that falls due between two questions would be in neither answer
+	if s.Due, err = tx.Target.Query().Where(due(row, now)...).Count(ctx); err != nil {
 		return s, fmt.Errorf("count what is due of rollout %s: %w", row.ID, err)
 	}
-	if s.NextDue, err = nextDue(ctx, tx, row); err != nil {
+	if s.NextDue, err = nextDue(ctx, tx, row, now); err != nil {
 		return s, err
+	}
+	s.Open, err = tx.Target.Query().
+		Where(target.RolloutID(row.ID), target.Direction(direction(row.State)), target.StatusIn(controlplane.UnfinishedStatuses...)).Count(ctx)
+	if err != nil {
+		return s, fmt.Errorf("count what is open of rollout %s: %w", row.ID, err)
 	}
 	s.Standing, err = tx.Target.Query().Where(standing(row.ID)...).Count(ctx)
 	if err != nil {
@@ -104,7 +110,7 @@ func direction(s controlplane.RolloutState) string {
 
 // loose are the targets that wait outside any batch.
 func loose(row *ent.Rollout) []predicate.Target {
-	return []predicate.Target{target.RolloutID(row.ID), target.Direction(direction(row.State)), target.BatchIDIsNil(), target.StatusIn(unfinished...)}
+	return []predicate.Target{target.RolloutID(row.ID), target.Direction(direction(row.State)), target.BatchIDIsNil(), target.StatusIn(controlplane.UnfinishedStatuses...)}
 }
 
 // due are the loose targets that may be worked on now.
@@ -112,10 +118,12 @@ func due(row *ent.Rollout, now time.Time) []predicate.Target {
 	return append(loose(row), target.Or(target.NotBeforeIsNil(), target.NotBeforeLTE(now)))
 }
 
-// standing are the targets whose change by the rollout has not been taken back.
+// standing are the targets that the rollout has changed, or may have, and not
+// taken back.
 func standing(id string) []predicate.Target {
-	return []predicate.Target{target.RolloutID(id), target.Direction(up), changed,
-		target.StatusIn(controlplane.TargetSucceeded, controlplane.TargetFailed, controlplane.TargetNeedsAttention)}
+	return []predicate.Target{target.RolloutID(id), target.Or(
+		target.Status(controlplane.TargetUnknown),
+		target.And(changed, target.StatusNotIn(controlplane.TargetRolledBack, controlplane.TargetCurrent, controlplane.TargetSkipped)))}
 }
 
 // changed is a target whose tenant is at another version than before.
@@ -123,10 +131,8 @@ func changed(s *sql.Selector) {
 	s.Where(sql.ColumnsNEQ(s.C(target.FieldVersion), s.C(target.FieldFromVersion)))
 }
 
-var unfinished = []controlplane.TargetStatus{controlplane.TargetPending, controlplane.TargetRunning, controlplane.TargetDeferred, controlplane.TargetUnknown}
-
-func nextDue(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (time.Time, error) {
-	first, err := tx.Target.Query().Where(append(loose(row), target.NotBeforeGT(time.Now()))...).Order(target.ByNotBefore()).First(ctx)
+func nextDue(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.Time) (time.Time, error) {
+	first, err := tx.Target.Query().Where(append(loose(row), target.NotBeforeGT(now))...).Order(target.ByNotBefore()).First(ctx)
 	if ent.IsNotFound(err) {
 		return time.Time{}, nil
 	}

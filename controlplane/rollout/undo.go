@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 type undo struct {
 	plan  controlplane.RollbackPlan
 	back  []int          // targets taken back, by id
-	stuck map[int]string // targets left alone, with the reason
+	stuck map[int]string // targets left alone, by id, with the reason
 	whole bool           // all of the rollout, not one tenant
 	open  int            // targets that are not done, which a whole rollback skips
 }
@@ -46,7 +47,7 @@ func (s *Service) Rollback(ctx context.Context, by controlplane.Actor, id string
 	if err != nil {
 		return nil, err
 	}
-	if len(u.back) == 0 && (len(u.stuck) > 0 || u.open == 0) {
+	if len(u.back) == 0 && u.open == 0 {
 		return nil, nothingToUndo(id, u)
 	}
 	if q.DryRun {
@@ -90,8 +91,11 @@ func (s *Service) begin(ctx context.Context, by controlplane.Actor, id string, u
 		if row, err = lock(ctx, tx, id); err != nil {
 			return err
 		}
-		if row.State == controlplane.RolloutRollingBack || reason == "" && !row.State.Resting() {
+		if asked := reason == ""; asked && !row.State.Resting() || !asked && row.State != controlplane.RolloutRunning {
 			return controlplane.Errorf(controlplane.Conflict, "rollout %s is %s", id, row.State).WithHint("%s", nextStep(row))
+		}
+		if err := u.holds(ctx, tx, id); err != nil {
+			return err
 		}
 		if err := s.guard.Permit(ctx, tx, by, "rollout.rollback", id, u.plan); err != nil {
 			return err
@@ -107,9 +111,33 @@ func (s *Service) begin(ctx context.Context, by controlplane.Actor, id string, u
 	return row, err
 }
 
+// holds refuses a plan that the rollout's targets have left behind: planning
+// may have taken seconds.
+func (u *undo) holds(ctx context.Context, tx *catalog.Tx, id string) error {
+	if !u.whole {
+		return nil
+	}
+	now, err := tx.Target.Query().Where(standing(id)...).IDs(ctx)
+	if err != nil {
+		return fmt.Errorf("read what rollout %s has changed: %w", id, err)
+	}
+	planned := slices.Concat(u.back, slices.Collect(maps.Keys(u.stuck)))
+	slices.Sort(now)
+	slices.Sort(planned)
+	if !slices.Equal(now, planned) {
+		return controlplane.Errorf(controlplane.Conflict, "rollout %s changed while its rollback was planned", id).WithHint("try again")
+	}
+	return nil
+}
+
+// turn gives the targets their new direction. One of which it is not known how
+// far it came stays unknown, until its revisions have been read.
 func turn(ctx context.Context, tx *catalog.Tx, id string, u *undo) error {
-	err := tx.Target.Update().Where(target.IDIn(u.back...)).SetDirection(down).SetStatus(controlplane.TargetPending).
-		SetAttempts(0).ClearBatchID().ClearNotBefore().ClearFailure().SetUpdatedAt(time.Now()).Exec(ctx)
+	err := tx.Target.Update().Where(target.IDIn(u.back...), target.StatusNEQ(controlplane.TargetUnknown)).SetStatus(controlplane.TargetPending).Exec(ctx)
+	if err == nil {
+		err = tx.Target.Update().Where(target.IDIn(u.back...)).SetDirection(down).
+			SetAttempts(0).ClearBatchID().ClearNotBefore().ClearFailure().SetUpdatedAt(time.Now()).Exec(ctx)
+	}
 	if catalog.IsUnique(err, "target_unfinished") {
 		return controlplane.Errorf(controlplane.Conflict, "another rollout works on some of the tenants of rollout %s", id).
 			WithHint("`manor rollout list` shows which")
@@ -130,7 +158,7 @@ func turn(ctx context.Context, tx *catalog.Tx, id string, u *undo) error {
 	if err := tx.Batch.Update().Where(batch.RolloutID(id), batch.Direction(up)).SetState(batchDone).Exec(ctx); err != nil {
 		return fmt.Errorf("close the batches of rollout %s: %w", id, err)
 	}
-	err = tx.Target.Update().Where(target.RolloutID(id), target.Direction(up), target.StatusIn(unfinished...)).
+	err = tx.Target.Update().Where(target.RolloutID(id), target.Direction(up), target.StatusIn(controlplane.UnfinishedStatuses...)).
 		SetStatus(controlplane.TargetSkipped).SetFailure(&controlplane.Failure{Message: "the rollout was rolled back before its turn"}).
 		ClearBatchID().Exec(ctx)
 	if err != nil {
@@ -154,18 +182,18 @@ func (s *Service) planUndo(ctx context.Context, id, slug string) (*undo, error) 
 		return nil, fmt.Errorf("read the release of rollout %s: %w", id, err)
 	}
 	noun := &controlplane.Release{Name: r.Name, Versions: r.Versions}
-	reverses, err := s.reversesFor(ctx, row.ReleaseID, noun, targets)
+	reverses, err := s.reversesFor(ctx, row, noun, targets)
 	if err != nil {
 		return nil, err
 	}
-	elsewhere, err := s.movedOn(ctx, targets)
+	elsewhere, err := s.movedOn(ctx, row, targets)
 	if err != nil {
 		return nil, err
 	}
 	u := &undo{plan: controlplane.RollbackPlan{Rollout: id, Irreversible: []controlplane.TenantResult{}}, stuck: map[int]string{}, whole: slug == ""}
 	used := map[string]bool{}
 	for _, t := range targets {
-		versions := between(noun, t.FromVersion, t.Version)
+		versions := between(noun, t.FromVersion, reached(row, t))
 		reason := elsewhere[t.TenantID]
 		if reason == "" {
 			reason = irreversible(versions, reverses)
@@ -182,7 +210,7 @@ func (s *Service) planUndo(ctx context.Context, id, slug string) (*undo, error) 
 		}
 	}
 	if u.whole {
-		u.open, err = s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.StatusIn(unfinished...)).Count(ctx)
+		u.open, err = s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.StatusIn(controlplane.UnfinishedStatuses...)).Count(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("count what is open of rollout %s: %w", id, err)
 		}
@@ -190,6 +218,14 @@ func (s *Service) planUndo(ctx context.Context, id, slug string) (*undo, error) 
 	u.plan.Tenants = len(u.back)
 	u.plan.Versions = undone(noun, used, reverses)
 	return u, nil
+}
+
+// reached is the highest version that a rollout may have left a target at.
+func reached(row *ent.Rollout, t *ent.Target) string {
+	if t.Status == controlplane.TargetUnknown {
+		return row.Version
+	}
+	return t.Version
 }
 
 // standingTargets are the targets whose change stands, of one tenant or of all.
@@ -217,15 +253,15 @@ func (s *Service) standingTargets(ctx context.Context, id, slug string) ([]*ent.
 }
 
 // reversesFor gets the reverse of every version that any of the targets ran.
-func (s *Service) reversesFor(ctx context.Context, releaseID string, r *controlplane.Release, targets []*ent.Target) (migrator.Reverses, error) {
+func (s *Service) reversesFor(ctx context.Context, row *ent.Rollout, r *controlplane.Release, targets []*ent.Target) (migrator.Reverses, error) {
 	if len(targets) == 0 {
 		return nil, nil
 	}
-	lowest, highest := targets[0].FromVersion, targets[0].Version
+	lowest, highest := row.Version, ""
 	for _, t := range targets {
-		lowest, highest = min(lowest, t.FromVersion), max(highest, t.Version)
+		lowest, highest = min(lowest, t.FromVersion), max(highest, reached(row, t))
 	}
-	return s.releases.Reverses(ctx, releaseID, names(between(r, lowest, highest)), targets[0].ClusterID)
+	return s.releases.Reverses(ctx, row.ReleaseID, names(between(r, lowest, min(highest, row.Version))), targets[0].ClusterID)
 }
 
 func names(versions []controlplane.Version) []string {
@@ -260,7 +296,7 @@ func undone(r *controlplane.Release, used map[string]bool, reverses migrator.Rev
 
 // movedOn tells of the tenants that are not at the version any more where the
 // rollout left them: a later rollout or another tool has moved them.
-func (s *Service) movedOn(ctx context.Context, targets []*ent.Target) (map[string]string, error) {
+func (s *Service) movedOn(ctx context.Context, row *ent.Rollout, targets []*ent.Target) (map[string]string, error) {
 	reasons := map[string]string{}
 	for chunk := range slices.Chunk(targets, insertChunk) {
 		at := map[string]string{}
@@ -276,7 +312,7 @@ func (s *Service) movedOn(ctx context.Context, targets []*ent.Target) (map[strin
 			switch {
 			case !t.State.Migratable():
 				reasons[t.ID] = "the tenant is " + string(t.State)
-			case t.Version != at[t.ID]:
+			case t.Version != at[t.ID] || t.Version > row.Version:
 				reasons[t.ID] = "the tenant has moved on to " + t.Version + "; roll that back first"
 			}
 		}

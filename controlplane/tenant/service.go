@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -37,6 +38,10 @@ func New(cat *catalog.Catalog, keys *secret.Keyring, f *fleet.Service, p *provis
 	return s
 }
 
+// maxCreated is how many tenants one call creates at most: their placement
+// locks the clusters.
+const maxCreated = 1000
+
 // Create places new tenants and starts making their homes. A tenant that
 // cannot be made gets its own error; the others are not held up. The answer
 // comes before the homes are ready: tenant.changed events say when they are.
@@ -44,8 +49,9 @@ func (s *Service) Create(ctx context.Context, by controlplane.Actor, wanted []co
 	if err := s.guard.See(by, "tenant.create", ""); err != nil {
 		return nil, err
 	}
-	if len(wanted) == 0 {
-		return nil, controlplane.Errorf(controlplane.Invalid, "no tenant is named")
+	if len(wanted) == 0 || len(wanted) > maxCreated {
+		return nil, controlplane.Errorf(controlplane.Invalid, "%d tenants are not between 1 and %d", len(wanted), maxCreated).
+			WithHint("create more in several calls")
 	}
 	clusters, err := s.fleet.Clusters(ctx)
 	if err != nil {
@@ -82,6 +88,9 @@ func relevant(clusters []controlplane.Cluster, wanted []controlplane.NewTenant) 
 
 // Set changes what operators say about a tenant.
 func (s *Service) Set(ctx context.Context, by controlplane.Actor, slug string, c controlplane.TenantChange) (*controlplane.Tenant, error) {
+	if err := c.Validate(slug); err != nil {
+		return nil, err
+	}
 	return s.change(ctx, by, slug, "tenant.set", c.DryRun, c, func(tx *catalog.Tx, row *ent.Tenant) error {
 		return applyChange(ctx, row, c)
 	})
@@ -173,7 +182,7 @@ func (s *Service) change(ctx context.Context, by controlplane.Actor, slug, actio
 		}
 		return announce(ctx, tx, row)
 	})
-	if err == errDryRun {
+	if errors.Is(err, errDryRun) {
 		err = nil
 	}
 	return after, err

@@ -129,16 +129,8 @@ func noun(row *ent.Tenant, p *ent.Placement, names lookup) controlplane.Tenant {
 
 // applyChange lays an operator's change over a tenant's row.
 func applyChange(ctx context.Context, row *ent.Tenant, c controlplane.TenantChange) error {
-	if err := c.Labels.Validate(); err != nil {
-		return err
-	}
 	up := row.Update().SetUpdatedAt(time.Now())
 	if c.Tier != nil {
-		if *c.Tier != "" {
-			if err := controlplane.ValidateName("tier", *c.Tier); err != nil {
-				return err
-			}
-		}
 		up.SetTier(*c.Tier)
 	}
 	switch {
@@ -190,7 +182,7 @@ func unengaged(ctx context.Context, tx *catalog.Tx, id, slug string, to controlp
 	if to != controlplane.TenantDeleted {
 		return nil
 	}
-	busy, err := tx.Target.Query().Where(target.TenantID(id), target.StatusIn(unfinished...)).First(ctx)
+	busy, err := tx.Target.Query().Where(target.TenantID(id), target.StatusIn(controlplane.UnfinishedStatuses...)).First(ctx)
 	if ent.IsNotFound(err) {
 		return nil
 	}
@@ -200,8 +192,6 @@ func unengaged(ctx context.Context, tx *catalog.Tx, id, slug string, to controlp
 	return controlplane.Errorf(controlplane.Conflict, "rollout %s is working on tenant %s", busy.RolloutID, slug).
 		WithHint("wait for it: `manor rollout watch %s`", busy.RolloutID)
 }
-
-var unfinished = []controlplane.TargetStatus{controlplane.TargetPending, controlplane.TargetRunning, controlplane.TargetDeferred, controlplane.TargetUnknown}
 
 // announce emits what a tenant has become.
 func announce(ctx context.Context, tx *catalog.Tx, row *ent.Tenant) error {
