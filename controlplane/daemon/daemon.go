@@ -41,9 +41,16 @@ type Config struct {
 	Dial pgconn.DialFunc
 }
 
-// jobs is how many jobs a process works at a time. Most of them wait for
-// PostgreSQL most of the time.
-const jobs = 16
+// What a process works at a time. Most jobs wait for PostgreSQL most of the
+// time. Tenants and batches have lanes of their own, so that neither waits for
+// the other, and deciding and sweeping wait for none.
+const (
+	decisionJobs = 4
+	tenantJobs   = 8
+	batchJobs    = 12
+	// connections to the catalog: jobs need one now and then, requests and River too.
+	connections = 32
+)
 
 // Daemon is a control plane in this process.
 type Daemon struct {
@@ -74,8 +81,13 @@ func New(ctx context.Context, c Config) (*Daemon, error) {
 		cat.Close()
 		return nil, err
 	}
-	queue := work.New(cat, work.Config{Concurrency: jobs, Logger: c.Logger})
+	queue := work.New(cat, work.Config{
+		Concurrency: decisionJobs, Lanes: map[string]int{tenant.Lane: tenantJobs, rollout.Lane: batchJobs}, Logger: c.Logger})
 	clusters := fleet.New(cat, keys, c.Dial)
+	if err := clusters.CheckKey(ctx); err != nil {
+		cat.Close()
+		return nil, err
+	}
 	releases := release.New(cat, clusters)
 	tenants := tenant.New(cat, keys, clusters, provision.New(cat, keys, clusters), releases, queue)
 	rollouts := rollout.New(cat, clusters, releases, queue, c.Logger, workerName())
@@ -86,7 +98,7 @@ func New(ctx context.Context, c Config) (*Daemon, error) {
 
 // openChecked opens a catalog that this binary may write to.
 func openChecked(ctx context.Context, c Config) (*catalog.Catalog, error) {
-	cat, err := catalog.Open(ctx, c.Catalog, catalog.Config{Connections: 2 * jobs})
+	cat, err := catalog.Open(ctx, c.Catalog, catalog.Config{Connections: connections})
 	if err != nil {
 		return nil, err
 	}

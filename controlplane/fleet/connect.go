@@ -13,6 +13,7 @@ import (
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/pg"
 	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/cluster"
 )
 
 const (
@@ -63,6 +64,23 @@ func (s *Service) Control(ctx context.Context, clusterID string) (*Conn, error) 
 		return nil, err
 	}
 	return acquire(ctx, pool, "cluster "+row.Name)
+}
+
+// CheckKey refuses a keyring that does not open what the catalog holds, before
+// anything is sealed with it that the right one could not open.
+func (s *Service) CheckKey(ctx context.Context) error {
+	row, err := s.cat.Ent().Cluster.Query().Order(cluster.ByName()).First(ctx)
+	if ent.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read a cluster: %w", err)
+	}
+	if _, err := s.keys.Open(row.SealedPassword, row.ID, sealedControl); err != nil {
+		return controlplane.Errorf(controlplane.Refused, "the key file does not open the password of cluster %s: it is not this catalog's", row.Name).
+			WithHint("MANOR_KEY_FILE must name the file that the catalog was created with")
+	}
+	return nil
 }
 
 // Owner resolves a database to the way in as its owner; connections are

@@ -29,6 +29,10 @@ type batchJob struct {
 }
 
 func (batchJob) Kind() string { return "rollout.batch" }
+func (batchJob) Lane() string { return Lane }
+
+// Lane is where the jobs wait that work through a batch.
+const Lane = "batch"
 
 // sweepJob takes back what dead workers held.
 type sweepJob struct{}

@@ -332,3 +332,31 @@ func TestRolloutNeedsTheExtensionsOfItsReleaseOnEveryCluster(t *testing.T) {
 		t.Fatalf("state %s, counts %s", r.State, r.Counts)
 	}
 }
+
+func TestLongBatchesDoNotHoldUpASuspension(t *testing.T) {
+	t.Parallel()
+	p := controlplanetest.New(t)
+	p.Push("v1", controlplanetest.First())
+	p.Create(controlplane.NewTenant{Labels: controlplane.Labels{"ring": "a"}}, controlplanetest.Slugs("acme", 20)...)
+	p.Create(controlplane.NewTenant{}, "other")
+	files := controlplanetest.First()
+	files["3_slow.sql"] = "SELECT pg_sleep(4);\n"
+	p.Push("v2", files)
+	r, err := p.StartRollout(t.Context(), controlplane.NewRollout{Release: "v2", Select: `tenant.labels.ring == "a"`, BatchSize: 1, Concurrency: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Eventually("all workers are busy", func() (bool, error) {
+		r, err := p.ShowRollout(t.Context(), r.ID)
+		return err == nil && r.Counts[controlplane.TargetRunning] >= 12, err
+	})
+	if _, err := p.SuspendTenant(t.Context(), "other", false); err != nil {
+		t.Fatal(err)
+	}
+	p.Settled("other")
+	now, err := p.ShowRollout(t.Context(), r.ID)
+	if err != nil || now.Counts[controlplane.TargetRunning] < 12 {
+		t.Errorf("the suspension waited for the batches: %s, %v", now.Counts, err)
+	}
+	p.Rested(r.ID)
+}

@@ -35,6 +35,10 @@ type convergeJob struct {
 }
 
 func (convergeJob) Kind() string { return "tenant.converge" }
+func (convergeJob) Lane() string { return Lane }
+
+// Lane is where the jobs wait that work on one tenant.
+const Lane = "tenant"
 
 // sweepJob looks for tenants that a crash left unsettled.
 type sweepJob struct{}
@@ -43,25 +47,45 @@ func (sweepJob) Kind() string { return "tenant.sweep" }
 
 // Converge brings the cluster to what a tenant's state wants, however far an
 // earlier attempt came, and settles the tenant. One process works on a tenant
-// at a time: a lock on the catalog ends with the connection of whoever dies.
+// at a time, by a lock on the catalog that ends with the connection of whoever
+// dies; it goes on until the state that it worked for is the one wanted, since
+// those who found the lock taken have gone away.
 func (s *Service) Converge(ctx context.Context, id string) error {
+	for {
+		worked, err := s.convergeAlone(ctx, id)
+		if worked == nil || err != nil {
+			return err
+		}
+		now, err := s.cat.Ent().Tenant.Get(ctx, id)
+		if err != nil {
+			return fmt.Errorf("read tenant %s: %w", worked.Slug, err)
+		}
+		if now.Settled || now.State == worked.State {
+			return nil
+		}
+	}
+}
+
+// convergeAlone returns the row that it worked for, or nil when there was
+// nothing to do, somebody else is doing it, or it is to be tried again later.
+func (s *Service) convergeAlone(ctx context.Context, id string) (*ent.Tenant, error) {
 	unlock, ok, err := s.cat.TryLock(ctx, "tenant "+id)
 	if err != nil || !ok {
-		return err
+		return nil, err
 	}
 	defer unlock()
 	row, err := s.cat.Ent().Tenant.Get(ctx, id)
 	if ent.IsNotFound(err) || err == nil && row.Settled {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read tenant %s: %w", id, err)
+		return nil, fmt.Errorf("read tenant %s: %w", id, err)
 	}
 	err = s.converge(ctx, row)
-	if err == nil || ctx.Err() != nil {
-		return err
+	if err != nil && ctx.Err() == nil {
+		return nil, s.comeBack(ctx, row, err)
 	}
-	return s.comeBack(ctx, row, err)
+	return row, err
 }
 
 func (s *Service) converge(ctx context.Context, row *ent.Tenant) error {
@@ -114,11 +138,14 @@ func (s *Service) build(ctx context.Context, row *ent.Tenant, site provision.Sit
 			up.SetState(controlplane.TenantActive).SetReleaseID(def.ReleaseID).SetVersion(def.Version)
 		})
 	}
-	err = s.cat.InTx(ctx, func(tx *catalog.Tx) error {
-		return tx.Tenant.UpdateOneID(row.ID).SetState(controlplane.TenantFailed).SetFailure(refusal.Failure).Exec(ctx)
-	})
+	// Unless it has been purged meanwhile.
+	failed, err := s.cat.Ent().Tenant.Update().Where(tenant.ID(row.ID), tenant.State(row.State)).
+		SetState(controlplane.TenantFailed).SetFailure(refusal.Failure).Save(ctx)
 	if err != nil {
 		return fmt.Errorf("store the failure of tenant %s: %w", row.Slug, err)
+	}
+	if failed == 0 {
+		return nil
 	}
 	row.State, row.Failure = controlplane.TenantFailed, refusal.Failure
 	return s.raze(ctx, row, site)

@@ -19,11 +19,24 @@ import (
 // type for ever, since jobs outlive binaries.
 type Job interface{ Kind() string }
 
+// A Job that has a lane waits for jobs of that lane only, so that long jobs do
+// not hold up short ones.
+type laned interface{ Lane() string }
+
+// laneOf is where a job waits.
+func laneOf(job Job) string {
+	if l, ok := job.(laned); ok {
+		return l.Lane()
+	}
+	return river.QueueDefault
+}
+
 // Config says how much a process works.
 type Config struct {
-	Concurrency int           // jobs at a time; default: 8
-	Drain       time.Duration // how long Run lets jobs finish before it cancels them; default: 30 s
-	Logger      *slog.Logger  // default: none
+	Concurrency int            // jobs without a lane at a time; default: 8
+	Lanes       map[string]int // jobs at a time of each lane that jobs name
+	Drain       time.Duration  // how long Run lets jobs finish before it cancels them; default: 30 s
+	Logger      *slog.Logger   // default: none
 }
 
 // Queue enqueues jobs and, in Run, works them.
@@ -57,21 +70,21 @@ func New(cat *catalog.Catalog, c Config) *Queue {
 
 // Enqueue adds jobs in tx: they exist when it commits, and only then.
 func (q *Queue) Enqueue(ctx context.Context, tx *catalog.Tx, jobs ...Job) error {
-	return q.insert(ctx, tx, nil, jobs)
+	return q.insert(ctx, tx, time.Time{}, jobs)
 }
 
 // EnqueueAt adds jobs in tx that nobody works before at.
 func (q *Queue) EnqueueAt(ctx context.Context, tx *catalog.Tx, at time.Time, jobs ...Job) error {
-	return q.insert(ctx, tx, &river.InsertOpts{ScheduledAt: at}, jobs)
+	return q.insert(ctx, tx, at, jobs)
 }
 
-func (q *Queue) insert(ctx context.Context, tx *catalog.Tx, opts *river.InsertOpts, jobs []Job) error {
+func (q *Queue) insert(ctx context.Context, tx *catalog.Tx, at time.Time, jobs []Job) error {
 	if len(jobs) == 0 {
 		return nil
 	}
 	params := make([]river.InsertManyParams, len(jobs))
 	for i, job := range jobs {
-		params[i] = river.InsertManyParams{Args: job, InsertOpts: opts}
+		params[i] = river.InsertManyParams{Args: job, InsertOpts: &river.InsertOpts{Queue: laneOf(job), ScheduledAt: at}}
 	}
 	err := tx.Conn(func(conn *pgx.Conn) error {
 		_, err := q.inserter.InsertManyTx(ctx, borrowed{conn}, params)

@@ -54,7 +54,9 @@ func (h *handler[J]) Timeout(*river.Job[J]) time.Duration               { return
 func Every(q *Queue, d time.Duration, job Job) {
 	q.periodic = append(q.periodic, river.NewPeriodicJob(
 		river.PeriodicInterval(d),
-		func() (river.JobArgs, *river.InsertOpts) { return job, &river.InsertOpts{MaxAttempts: 1} },
+		func() (river.JobArgs, *river.InsertOpts) {
+			return job, &river.InsertOpts{Queue: laneOf(job), MaxAttempts: 1}
+		},
 		&river.PeriodicJobOpts{RunOnStart: true},
 	))
 }
@@ -79,9 +81,13 @@ func (q *Queue) Run(ctx context.Context) error {
 }
 
 func (q *Queue) riverConfig() *river.Config {
+	queues := map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: q.config.Concurrency}}
+	for lane, n := range q.config.Lanes {
+		queues[lane] = river.QueueConfig{MaxWorkers: n}
+	}
 	return &river.Config{
 		Schema:                      schema,
-		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: q.config.Concurrency}},
+		Queues:                      queues,
 		Workers:                     q.workers,
 		PeriodicJobs:                q.periodic,
 		Logger:                      quiet(q.config.Logger),
