@@ -105,8 +105,8 @@ func (n *NewTenant) Validate() error {
 	if !slices.Contains(Isolations, n.Isolation) {
 		return Errorf(Invalid, "tenant %s: isolation %q is neither schema nor database", n.Slug, n.Isolation)
 	}
-	if len(n.ExternalID) > 255 {
-		return Errorf(Invalid, "tenant %s: the external id is longer than 255 characters", n.Slug)
+	if err := validateExternalID(n.Slug, n.ExternalID); err != nil {
+		return err
 	}
 	for what, name := range map[string]string{"cluster": n.Cluster, "region": n.Region, "tier": n.Tier} {
 		if name == "" {
@@ -125,6 +125,28 @@ type TenantChange struct {
 	Tier       *string `json:"tier,omitempty"`
 	Labels     Labels  `json:"labels,omitempty"` // merged; an empty value removes the label
 	DryRun     bool    `json:"dry_run,omitempty"`
+}
+
+// Validate names the first field that cannot be meant for the tenant slug.
+func (c TenantChange) Validate(slug string) error {
+	if c.ExternalID != nil {
+		if err := validateExternalID(slug, *c.ExternalID); err != nil {
+			return err
+		}
+	}
+	if c.Tier != nil && *c.Tier != "" {
+		if err := ValidateName("tier", *c.Tier); err != nil {
+			return err
+		}
+	}
+	return c.Labels.Validate()
+}
+
+func validateExternalID(slug, id string) error {
+	if len(id) > 255 {
+		return Errorf(Invalid, "tenant %s: the external id is longer than 255 characters", slug)
+	}
+	return nil
 }
 
 // TenantQuery narrows a list of tenants. Empty fields do not narrow.

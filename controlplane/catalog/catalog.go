@@ -56,8 +56,24 @@ func Open(ctx context.Context, url controlplane.Secret, c Config) (*Catalog, err
 		pool.Close()
 		return nil, explain(err, where(config.ConnConfig))
 	}
-	db := stdlib.OpenDBFromPool(pool)
-	return &Catalog{pool: pool, db: db, ent: ent.NewClient(ent.Driver(entsql.OpenDB(dialect.Postgres, db)))}, nil
+	cat := &Catalog{pool: pool, db: stdlib.OpenDBFromPool(pool)}
+	cat.ent = ent.NewClient(ent.Driver(explained{entsql.OpenDB(dialect.Postgres, cat.db), cat}))
+	return cat, nil
+}
+
+// explained is the ent driver outside of transactions: what [Catalog.InTx] does
+// for its errors, it does for each statement's.
+type explained struct {
+	*entsql.Driver
+	catalog *Catalog
+}
+
+func (d explained) Query(ctx context.Context, query string, args, rows any) error {
+	return d.catalog.Explain(d.Driver.Query(ctx, query, args, rows))
+}
+
+func (d explained) Exec(ctx context.Context, query string, args, result any) error {
+	return d.catalog.Explain(d.Driver.Exec(ctx, query, args, result))
 }
 
 func poolConfig(url controlplane.Secret, c Config) (*pgxpool.Config, error) {

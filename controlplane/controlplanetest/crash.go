@@ -55,7 +55,7 @@ func (d Death) String() string {
 // the tests stay short. 1 is the full run.
 const everyEnv = "MANOR_TEST_CRASH_EVERY"
 
-const every = 5
+const every = 7
 
 // Deaths calls f with one moment of death after the other until f reports that
 // nobody died, and returns how many it tried.
@@ -164,8 +164,8 @@ func (c *mortal) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// runOut makes what a dead process held run out at once, and has the loops look
-// for it that otherwise look every few seconds: a test does not wait for leases.
+// runOut is [Plane.Expire]: a test does not wait for leases, nor for loops that
+// look every few seconds.
 var runOut = []string{
 	"UPDATE tenants SET updated_at = updated_at - interval '1 minute' WHERE NOT settled",
 	"UPDATE batches SET lease_until = lease_until - interval '1 minute', updated_at = updated_at - interval '1 minute' WHERE state <> 'done'",
@@ -173,21 +173,27 @@ var runOut = []string{
 	"INSERT INTO river.river_job (kind, args, max_attempts) VALUES ('tenant.sweep', '{}', 1), ('rollout.sweep', '{}', 1)",
 }
 
-// Recover has another process take over from a dead one, until done.
-func (p *Plane) Recover(what string, done func() (bool, error)) {
+// Expire makes run out what processes hold in the catalog that are dead or
+// were cut off from it, and has the loops look for it.
+func (p *Plane) Expire() {
 	p.t.Helper()
 	conn := p.Catalog()
 	defer conn.Close(context.WithoutCancel(p.t.Context()))
-	p.Eventually("the dead process's locks are gone", func() (free bool, err error) {
+	p.Eventually("the locks of dead processes are gone", func() (free bool, err error) {
 		err = conn.QueryRow(p.t.Context(), `SELECT NOT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
 			WHERE l.locktype = 'advisory' AND d.datname = current_database())`).Scan(&free)
 		return free, err
 	})
 	for _, statement := range runOut {
-
 		if _, err := conn.Exec(p.t.Context(), statement); err != nil {
 			p.t.Fatalf("%s: %v", statement, err)
 		}
 	}
+}
+
+// Recover has another process take over from a dead one, until done.
+func (p *Plane) Recover(what string, done func() (bool, error)) {
+	p.t.Helper()
+	p.Expire()
 	p.Working(func() { p.Eventually(what, done) })
 }

@@ -52,6 +52,10 @@ const (
 	connections = 32
 )
 
+// drain is how long the tenants in hand may take when the process is told to
+// stop. Those who stop it wait somewhat longer.
+const drain = 20 * time.Second
+
 // Daemon is a control plane in this process.
 type Daemon struct {
 	config   Config
@@ -82,7 +86,8 @@ func New(ctx context.Context, c Config) (*Daemon, error) {
 		return nil, err
 	}
 	queue := work.New(cat, work.Config{
-		Concurrency: decisionJobs, Lanes: map[string]int{tenant.Lane: tenantJobs, rollout.Lane: batchJobs}, Logger: c.Logger})
+		Concurrency: decisionJobs, Lanes: map[string]int{tenant.Lane: tenantJobs, rollout.Lane: batchJobs},
+		Drain: drain, Logger: c.Logger})
 	clusters := fleet.New(cat, keys, c.Dial)
 	if err := clusters.CheckKey(ctx); err != nil {
 		cat.Close()
@@ -133,7 +138,11 @@ func (d *Daemon) Start(ctx context.Context) error {
 	}
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stopWork = stop
-	d.working.Go(func() { d.workErr = d.queue.Run(working) })
+	d.working.Go(func() {
+		if d.workErr = d.queue.Run(working); d.workErr != nil {
+			d.config.Logger.Error("this process works no jobs any more", "err", d.workErr)
+		}
+	})
 	return nil
 }
 

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -59,7 +60,7 @@ func (s *Service) Control(ctx context.Context, clusterID string) (*Conn, error) 
 		return nil, fmt.Errorf("open the password of cluster %s: %w", row.Name, err)
 	}
 	login := pg.Login{Address: row.Address, User: row.Login, Password: password, TLS: row.TLS}
-	pool, err := s.pools.get(row.ID, stampOf(row), login, maintenanceDatabase, maxControlConns)
+	pool, err := s.pools.get(row.ID, login, maintenanceDatabase, maxControlConns)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +104,7 @@ func (s *Service) Owner(ctx context.Context, databaseID string) (*Owner, error) 
 		size = maxSharedConns
 	}
 	login := pg.Login{Address: c.Address, User: row.Owner, Password: password, TLS: c.TLS}
-	pool, err := s.pools.get(row.ID, stampOf(c)+row.Name, login, row.Name, size)
+	pool, err := s.pools.get(row.ID, login, row.Name, size)
 	if err != nil {
 		return nil, err
 	}
@@ -112,9 +113,6 @@ func (s *Service) Owner(ctx context.Context, databaseID string) (*Owner, error) 
 
 // Acquire takes a connection.
 func (o *Owner) Acquire(ctx context.Context) (*Conn, error) { return acquire(ctx, o.pool, o.where) }
-
-// stampOf changes whenever the way to a cluster may have changed.
-func stampOf(c *ent.Cluster) string { return c.UpdatedAt.Format(time.RFC3339Nano) }
 
 func acquire(ctx context.Context, pool *pgxpool.Pool, where string) (*Conn, error) {
 	loan, err := pool.Acquire(ctx)
@@ -128,23 +126,23 @@ func acquire(ctx context.Context, pool *pgxpool.Pool, where string) (*Conn, erro
 type pools struct {
 	dial pgconn.DialFunc // nil: as pgx does
 	mu   sync.Mutex
-	byID map[string]stamped
+	byID map[string]pooled
 }
 
-type stamped struct {
-	stamp string
-	pool  *pgxpool.Pool
+type pooled struct {
+	login    pg.Login
+	database string
+	pool     *pgxpool.Pool
 }
 
-func newPools(dial pgconn.DialFunc) *pools { return &pools{dial: dial, byID: map[string]stamped{}} }
+func newPools(dial pgconn.DialFunc) *pools { return &pools{dial: dial, byID: map[string]pooled{}} }
 
-// get returns the pool for an id, a new one when the stamp says that the way
-// there has changed.
-func (p *pools) get(id, stamp string, login pg.Login, database string, size int32) (*pgxpool.Pool, error) {
+// get returns the pool for an id, a new one when the way there has changed.
+func (p *pools) get(id string, login pg.Login, database string, size int32) (*pgxpool.Pool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if had, ok := p.byID[id]; ok {
-		if had.stamp == stamp {
+		if had.database == database && reflect.DeepEqual(had.login, login) {
 			return had.pool, nil
 		}
 		go had.pool.Close() // waits for its loans to come back
@@ -153,7 +151,7 @@ func (p *pools) get(id, stamp string, login pg.Login, database string, size int3
 	if err != nil {
 		return nil, err
 	}
-	p.byID[id] = stamped{stamp, pool}
+	p.byID[id] = pooled{login, database, pool}
 	return pool, nil
 }
 

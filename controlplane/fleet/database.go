@@ -23,9 +23,6 @@ const (
 	databaseReady    = "ready"
 )
 
-// scratch is the isolation of a database that rehearses and is dropped again.
-const scratch = "scratch"
-
 // LockForPlacement returns the clusters with their homes counted, their rows
 // locked until the transaction ends: whoever places tenants counts alone, so
 // that no capacity is exceeded.
@@ -286,38 +283,4 @@ func (s *Service) dropEmptyDatabases(ctx context.Context, clusterID string) erro
 		}
 	}
 	return nil
-}
-
-// Scratch runs f on a connection of the owner of a new database, which holds
-// the schema and the cluster's extensions and is dropped afterwards.
-func (s *Service) Scratch(ctx context.Context, clusterID string, f func(ctx context.Context, conn *Conn, schema string) error) error {
-	name := pg.NewName("s_")
-	var row *ent.Database
-	err := s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
-		row, err = s.plan(ctx, tx, clusterID, name, scratch, 0)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		// A scratch that cannot be dropped now keeps its row, by which it can be found later.
-		_ = s.forget(context.WithoutCancel(ctx), row)
-	}()
-	if _, err := s.EnsureDatabase(ctx, row.ID); err != nil {
-		return err
-	}
-	owner, err := s.Owner(ctx, row.ID)
-	if err != nil {
-		return err
-	}
-	conn, err := owner.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	if _, err := conn.Exec(ctx, "CREATE SCHEMA "+pg.Quote(name)); err != nil {
-		return fmt.Errorf("create schema %s in the scratch database: %w", name, err)
-	}
-	return f(ctx, conn, name)
 }

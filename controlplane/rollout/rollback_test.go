@@ -215,3 +215,26 @@ func TestManyStartsAtOnceLeaveExactlyOneRollout(t *testing.T) {
 		t.Errorf("%d rollouts, %v", len(rollouts), err)
 	}
 }
+
+func TestRollbackNamesATenantThatFailedInTheMiddleOfAFileWithoutTransaction(t *testing.T) {
+	t.Parallel()
+	p := controlplanetest.New(t)
+	p.Push("v1", controlplanetest.First())
+	p.Create(controlplane.NewTenant{}, "acme", "broken")
+	p.Exec("broken", "INSERT INTO notes VALUES (1, 'x', 1), (2, 'x', 1)")
+	p.Push("v2", with(controlplanetest.First(), map[string]string{
+		"3_none.sql":      "-- atlas:txmode none\n\nCREATE INDEX CONCURRENTLY i1 ON notes (stars);\nCREATE UNIQUE INDEX CONCURRENTLY i2 ON notes (body);\n",
+		"down/3_none.sql": "DROP INDEX i2;\nDROP INDEX i1;\n"}))
+	r := p.Rollout(controlplane.NewRollout{Release: "v2"})
+	if r.Counts[controlplane.TargetFailed] != 1 {
+		t.Fatalf("counts %s", r.Counts)
+	}
+	r = rollback(t, p, r.ID)
+	got := target(t, p, r.ID, "broken")
+	if r.State != controlplane.RolloutFailed || got.Status != controlplane.TargetNeedsAttention || !strings.Contains(got.Failure.Message, "3_none.sql") {
+		t.Errorf("state %s, target %+v", r.State, got)
+	}
+	if got := target(t, p, r.ID, "acme"); got.Status != controlplane.TargetRolledBack {
+		t.Errorf("target %+v", got)
+	}
+}

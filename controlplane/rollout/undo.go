@@ -21,6 +21,7 @@ type undo struct {
 	plan  controlplane.RollbackPlan
 	back  []int          // targets taken back, by id
 	stuck map[int]string // targets left alone, by id, with the reason
+	half  map[int]string // the same for targets that failed in the middle of a file that has no transaction
 	whole bool           // all of the rollout, not one tenant
 	open  int            // targets that are not done, which a whole rollback skips
 }
@@ -145,7 +146,7 @@ func turn(ctx context.Context, tx *catalog.Tx, id string, u *undo) error {
 	if err != nil {
 		return fmt.Errorf("turn the targets of rollout %s round: %w", id, err)
 	}
-	for targetID, reason := range u.stuck {
+	for targetID, reason := range u.alone() {
 		err := tx.Target.UpdateOneID(targetID).SetStatus(controlplane.TargetNeedsAttention).
 			SetFailure(&controlplane.Failure{Message: "not rolled back: " + reason}).SetUpdatedAt(time.Now()).Exec(ctx)
 		if err != nil {
@@ -190,7 +191,11 @@ func (s *Service) planUndo(ctx context.Context, id, slug string) (*undo, error) 
 	if err != nil {
 		return nil, err
 	}
-	u := &undo{plan: controlplane.RollbackPlan{Rollout: id, Irreversible: []controlplane.TenantResult{}}, stuck: map[int]string{}, whole: slug == ""}
+	half, err := s.halfDone(ctx, id, slug, noun)
+	if err != nil {
+		return nil, err
+	}
+	u := &undo{plan: controlplane.RollbackPlan{Rollout: id, Irreversible: []controlplane.TenantResult{}}, stuck: map[int]string{}, half: map[int]string{}, whole: slug == ""}
 	used := map[string]bool{}
 	for _, t := range targets {
 		versions := between(noun, t.FromVersion, reached(row, t))
@@ -199,15 +204,16 @@ func (s *Service) planUndo(ctx context.Context, id, slug string) (*undo, error) 
 			reason = irreversible(versions, reverses)
 		}
 		if reason != "" {
-			u.stuck[t.ID] = reason
-			u.plan.Irreversible = append(u.plan.Irreversible, controlplane.TenantResult{Slug: t.Slug,
-				Error: controlplane.Errorf(controlplane.Refused, "%s", reason)})
+			u.leave(u.stuck, t, reason)
 			continue
 		}
 		u.back = append(u.back, t.ID)
 		for _, v := range versions {
 			used[v.Version] = true
 		}
+	}
+	for _, t := range half {
+		u.leave(u.half, t, fmt.Sprintf("%s has no transaction and failed in statement %d; what ran before it stays", t.Failure.File, t.Failure.Statement))
 	}
 	if u.whole {
 		u.open, err = s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.StatusIn(controlplane.UnfinishedStatuses...)).Count(ctx)
@@ -218,6 +224,37 @@ func (s *Service) planUndo(ctx context.Context, id, slug string) (*undo, error) 
 	u.plan.Tenants = len(u.back)
 	u.plan.Versions = undone(noun, used, reverses)
 	return u, nil
+}
+
+// leave notes a target that is not taken back, and why.
+func (u *undo) leave(where map[int]string, t *ent.Target, reason string) {
+	where[t.ID] = reason
+	u.plan.Irreversible = append(u.plan.Irreversible, controlplane.TenantResult{Slug: t.Slug, Error: controlplane.Errorf(controlplane.Refused, "%s", reason)})
+}
+
+// alone are all targets that are left alone, with the reasons.
+func (u *undo) alone() map[int]string {
+	all := maps.Clone(u.stuck)
+	maps.Copy(all, u.half)
+	return all
+}
+
+// halfDone are the targets that failed after the first statement of a file
+// that has no transaction: their version says nothing of what ran.
+func (s *Service) halfDone(ctx context.Context, id, slug string, r *controlplane.Release) ([]*ent.Target, error) {
+	query := s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.Status(controlplane.TargetFailed), target.Not(changed))
+	if slug != "" {
+		query.Where(target.Slug(slug))
+	}
+	failed, err := query.Order(target.BySlug()).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the failures of rollout %s: %w", id, err)
+	}
+	return slices.DeleteFunc(failed, func(t *ent.Target) bool {
+		return t.Failure == nil || t.Failure.Statement < 2 || !slices.ContainsFunc(r.Versions, func(v controlplane.Version) bool {
+			return v.Version == t.Failure.Version && v.TxMode == "none"
+		})
+	}), nil
 }
 
 // reached is the highest version that a rollout may have left a target at.

@@ -224,6 +224,9 @@ func (s *Service) comeBack(ctx context.Context, row *ent.Tenant, cause error) er
 		if err != nil {
 			return fmt.Errorf("lock tenant %s: %w", row.Slug, err)
 		}
+		if now.Settled {
+			return nil
+		}
 		failure := &controlplane.Failure{Message: cause.Error(), Hint: "Manor tries again by itself"}
 		if now.State == controlplane.TenantFailed {
 			failure = now.Failure // why it failed says more than why it is not razed yet

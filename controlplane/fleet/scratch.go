@@ -1,0 +1,66 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/pg"
+	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/database"
+)
+
+// scratch is the isolation of a database that rehearses and is dropped again.
+const scratch = "scratch"
+
+// scratchLife is after how long a scratch database counts as forgotten.
+const scratchLife = time.Hour
+
+// Scratch runs f on a connection of the owner of a new database, which holds
+// the schema and the cluster's extensions and is dropped afterwards.
+func (s *Service) Scratch(ctx context.Context, clusterID string, f func(ctx context.Context, conn *Conn, schema string) error) error {
+	name := pg.NewName("s_")
+	var row *ent.Database
+	err := s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
+		row, err = s.plan(ctx, tx, clusterID, name, scratch, 0)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.dropForgotten(ctx, clusterID)
+	defer func() {
+		// A scratch that cannot be dropped now keeps its row, by which the next one finds it.
+		_ = s.forget(context.WithoutCancel(ctx), row)
+	}()
+	if _, err := s.EnsureDatabase(ctx, row.ID); err != nil {
+		return err
+	}
+	owner, err := s.Owner(ctx, row.ID)
+	if err != nil {
+		return err
+	}
+	conn, err := owner.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(ctx, "CREATE SCHEMA "+pg.Quote(name)); err != nil {
+		return fmt.Errorf("create schema %s in the scratch database: %w", name, err)
+	}
+	return f(ctx, conn, name)
+}
+
+// dropForgotten drops the scratch databases of processes that died. What cannot
+// be dropped now is for the next one.
+func (s *Service) dropForgotten(ctx context.Context, clusterID string) {
+	rows, err := s.cat.Ent().Database.Query().
+		Where(database.ClusterID(clusterID), database.Isolation(scratch), database.CreatedAtLT(time.Now().Add(-scratchLife))).All(ctx)
+	if err != nil {
+		return
+	}
+	for _, row := range rows {
+		_ = s.forget(ctx, row)
+	}
+}
