@@ -34,23 +34,42 @@ const (
 	usesPerBackend = 200
 )
 
-// Conn is a connection to a cluster, on loan.
-type Conn struct {
-	*pgx.Conn
-	release func()
-}
-
-// Release gives the connection back.
-func (c *Conn) Release() { c.release() }
-
-// Owner is the way into one database as its owner.
-type Owner struct {
+// Way is the way into a database with one login.
+type Way struct {
 	pool  *pgxpool.Pool
 	where string // for errors
 }
 
-// Control opens the control login of a cluster.
-func (s *Service) Control(ctx context.Context, clusterID string) (*Conn, error) {
+// Do runs f on a connection, which goes back when f returns.
+func (w *Way) Do(ctx context.Context, f func(*pgx.Conn) error) error {
+	loan, err := w.pool.Acquire(ctx)
+	if err != nil {
+		return pg.ConnectError(w.where, err)
+	}
+	defer loan.Release()
+	return f(loan.Conn())
+}
+
+// AsControl runs f on a connection of a cluster's control login.
+func (s *Service) AsControl(ctx context.Context, clusterID string, f func(*pgx.Conn) error) error {
+	way, err := s.control(ctx, clusterID)
+	if err != nil {
+		return err
+	}
+	return way.Do(ctx, f)
+}
+
+// AsOwner runs f on a connection of a database's owner.
+func (s *Service) AsOwner(ctx context.Context, databaseID string, f func(*pgx.Conn) error) error {
+	way, err := s.Owner(ctx, databaseID)
+	if err != nil {
+		return err
+	}
+	return way.Do(ctx, f)
+}
+
+// control resolves a cluster to the way in as its control login.
+func (s *Service) control(ctx context.Context, clusterID string) (*Way, error) {
 	row, err := s.cat.Ent().Cluster.Get(ctx, clusterID)
 	if err != nil {
 		return nil, fmt.Errorf("read cluster %s: %w", clusterID, err)
@@ -64,7 +83,7 @@ func (s *Service) Control(ctx context.Context, clusterID string) (*Conn, error) 
 	if err != nil {
 		return nil, err
 	}
-	return acquire(ctx, pool, "cluster "+row.Name)
+	return &Way{pool: pool, where: "cluster " + row.Name}, nil
 }
 
 // CheckKey refuses a keyring that does not open what the catalog holds, before
@@ -86,7 +105,7 @@ func (s *Service) CheckKey(ctx context.Context) error {
 
 // Owner resolves a database to the way in as its owner; connections are
 // pooled per database.
-func (s *Service) Owner(ctx context.Context, databaseID string) (*Owner, error) {
+func (s *Service) Owner(ctx context.Context, databaseID string) (*Way, error) {
 	row, err := s.Database(ctx, databaseID)
 	if err != nil {
 		return nil, err
@@ -108,18 +127,7 @@ func (s *Service) Owner(ctx context.Context, databaseID string) (*Owner, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Owner{pool: pool, where: "database " + row.Name + " on cluster " + c.Name}, nil
-}
-
-// Acquire takes a connection.
-func (o *Owner) Acquire(ctx context.Context) (*Conn, error) { return acquire(ctx, o.pool, o.where) }
-
-func acquire(ctx context.Context, pool *pgxpool.Pool, where string) (*Conn, error) {
-	loan, err := pool.Acquire(ctx)
-	if err != nil {
-		return nil, pg.ConnectError(where, err)
-	}
-	return &Conn{Conn: loan.Conn(), release: loan.Release}, nil
+	return &Way{pool: pool, where: "database " + row.Name + " on cluster " + c.Name}, nil
 }
 
 // pools holds one pool per cluster (control) and database (owner), by id.
@@ -226,10 +234,5 @@ func (s *Service) Down(ctx context.Context, clusters []controlplane.Cluster) map
 }
 
 func (s *Service) ping(ctx context.Context, clusterID string) error {
-	conn, err := s.Control(ctx, clusterID)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	return conn.Ping(ctx)
+	return s.AsControl(ctx, clusterID, func(control *pgx.Conn) error { return control.Ping(ctx) })
 }

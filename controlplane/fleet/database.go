@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/manorhq/manor/controlplane"
@@ -169,16 +170,8 @@ func (s *Service) furnish(ctx context.Context, c *ent.Cluster, row *ent.Database
 	if err != nil {
 		return err
 	}
-	owner, err := s.Owner(ctx, row.ID)
+	err = s.AsOwner(ctx, row.ID, func(owner *pgx.Conn) error { return pg.FurnishDatabase(ctx, owner, d) })
 	if err != nil {
-		return err
-	}
-	conn, err := owner.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	if err := pg.FurnishDatabase(ctx, conn.Conn, d); err != nil {
 		return fmt.Errorf("furnish database %s on cluster %s: %w", row.Name, c.Name, err)
 	}
 	return nil
@@ -187,17 +180,12 @@ func (s *Service) furnish(ctx context.Context, c *ent.Cluster, row *ent.Database
 // create creates the database, under the next free number when a shared one's
 // name turns out to be somebody else's.
 func (s *Service) create(ctx context.Context, c *ent.Cluster, row *ent.Database) (*ent.Database, error) {
-	control, err := s.Control(ctx, c.ID)
-	if err != nil {
-		return nil, err
-	}
-	defer control.Release()
 	for number := 1; ; number++ {
 		d, err := s.physical(row, c)
 		if err != nil {
 			return nil, err
 		}
-		err = pg.CreateDatabase(ctx, control.Conn, d)
+		err = s.AsControl(ctx, c.ID, func(control *pgx.Conn) error { return pg.CreateDatabase(ctx, control, d) })
 		if err == nil {
 			return row, nil
 		}
@@ -245,12 +233,8 @@ func (s *Service) DropDatabase(ctx context.Context, row *ent.Database) error {
 	if err != nil {
 		return err
 	}
-	control, err := s.Control(ctx, c.ID)
+	err = s.AsControl(ctx, c.ID, func(control *pgx.Conn) error { return pg.DropDatabase(ctx, control, d) })
 	if err != nil {
-		return err
-	}
-	defer control.Release()
-	if err := pg.DropDatabase(ctx, control.Conn, d); err != nil {
 		return fmt.Errorf("drop database %s on cluster %s: %w", row.Name, c.Name, err)
 	}
 	return nil

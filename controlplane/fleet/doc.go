@@ -2,6 +2,6 @@
 //
 // Owns: Cluster, Database. May import: access, audit and the ground.
 // Doors: Add, List, Show, Set, Remove a cluster. Bricks: candidates and
-// reservations for tenant. Connections: [Service.Control] and [Service.Owner]
+// reservations for tenant. Connections: [Service.AsControl] and [Service.AsOwner]
 // are the only way anybody above opens a cluster.
 package fleet

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/pg"
 	"github.com/manorhq/manor/ent"
@@ -19,7 +21,7 @@ const scratchLife = time.Hour
 
 // Scratch runs f on a connection of the owner of a new database, which holds
 // the schema and the cluster's extensions and is dropped afterwards.
-func (s *Service) Scratch(ctx context.Context, clusterID string, f func(ctx context.Context, conn *Conn, schema string) error) error {
+func (s *Service) Scratch(ctx context.Context, clusterID string, f func(conn *pgx.Conn, schema string) error) error {
 	name := pg.NewName("s_")
 	var row *ent.Database
 	err := s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
@@ -37,19 +39,12 @@ func (s *Service) Scratch(ctx context.Context, clusterID string, f func(ctx cont
 	if _, err := s.EnsureDatabase(ctx, row.ID); err != nil {
 		return err
 	}
-	owner, err := s.Owner(ctx, row.ID)
-	if err != nil {
-		return err
-	}
-	conn, err := owner.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	if _, err := conn.Exec(ctx, "CREATE SCHEMA "+pg.Quote(name)); err != nil {
-		return fmt.Errorf("create schema %s in the scratch database: %w", name, err)
-	}
-	return f(ctx, conn, name)
+	return s.AsOwner(ctx, row.ID, func(owner *pgx.Conn) error {
+		if _, err := owner.Exec(ctx, "CREATE SCHEMA "+pg.Quote(name)); err != nil {
+			return fmt.Errorf("create schema %s in the scratch database: %w", name, err)
+		}
+		return f(owner, name)
+	})
 }
 
 // dropForgotten drops the scratch databases of processes that died. What cannot

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/credential"
@@ -57,22 +59,15 @@ func (s *Service) Build(ctx context.Context, site Site, release *migrator.Releas
 	if err := s.roles(ctx, site, home); err != nil {
 		return err
 	}
-	owner, err := s.fleet.Owner(ctx, database.ID)
-	if err != nil {
-		return err
-	}
-	conn, err := owner.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	if err := pg.CreateHome(ctx, conn.Conn, home); err != nil {
-		return fmt.Errorf("create the home of tenant %s: %w", site.Slug, err)
-	}
-	if release == nil || version == "" {
-		return nil
-	}
-	return migrate(ctx, conn, site, home, release, version)
+	return s.fleet.AsOwner(ctx, database.ID, func(owner *pgx.Conn) error {
+		if err := pg.CreateHome(ctx, owner, home); err != nil {
+			return fmt.Errorf("create the home of tenant %s: %w", site.Slug, err)
+		}
+		if release == nil || version == "" {
+			return nil
+		}
+		return migrate(ctx, owner, site, home, release, version)
+	})
 }
 
 // Refusal is a home that cannot be built as it is wanted: its first migration
@@ -81,19 +76,19 @@ type Refusal struct{ Failure *controlplane.Failure }
 
 func (r *Refusal) Error() string { return r.Failure.String() }
 
-func migrate(ctx context.Context, conn *fleet.Conn, site Site, home pg.Home, release *migrator.Release, version string) error {
-	from, err := migrator.CurrentVersion(ctx, conn.Conn, home.Schema)
+func migrate(ctx context.Context, owner *pgx.Conn, site Site, home pg.Home, release *migrator.Release, version string) error {
+	from, err := migrator.CurrentVersion(ctx, owner, home.Schema)
 	if err != nil {
 		return fmt.Errorf("read the version of tenant %s: %w", site.Slug, err)
 	}
 	if from > version { // the default went back while the home was being built; nobody uses it yet
-		if err := again(ctx, conn, home); err != nil {
+		if err := again(ctx, owner, home); err != nil {
 			return fmt.Errorf("make the home of tenant %s again: %w", site.Slug, err)
 		}
 		from = ""
 	}
 	target := migrator.Target{Marker: home.Marker, Isolation: site.Isolation, From: from, Fresh: true}
-	result := release.Apply(ctx, conn.Conn, target, version, limits)
+	result := release.Apply(ctx, owner, target, version, limits)
 	switch result.Outcome {
 	case migrator.Applied, migrator.Current:
 		return nil
@@ -106,20 +101,16 @@ func migrate(ctx context.Context, conn *fleet.Conn, site Site, home pg.Home, rel
 	return fmt.Errorf("migrate the new home of tenant %s: %s", site.Slug, result.Failure)
 }
 
-func again(ctx context.Context, conn *fleet.Conn, home pg.Home) error {
-	if err := pg.DropHome(ctx, conn.Conn, home); err != nil {
+func again(ctx context.Context, owner *pgx.Conn, home pg.Home) error {
+	if err := pg.DropHome(ctx, owner, home); err != nil {
 		return err
 	}
-	return pg.CreateHome(ctx, conn.Conn, home)
+	return pg.CreateHome(ctx, owner, home)
 }
 
 func (s *Service) roles(ctx context.Context, site Site, home pg.Home) error {
-	control, err := s.fleet.Control(ctx, site.Placement.ClusterID)
+	err := s.fleet.AsControl(ctx, site.Placement.ClusterID, func(control *pgx.Conn) error { return pg.CreateRoles(ctx, control, home) })
 	if err != nil {
-		return err
-	}
-	defer control.Release()
-	if err := pg.CreateRoles(ctx, control.Conn, home); err != nil {
 		return fmt.Errorf("create the roles of tenant %s: %w", site.Slug, err)
 	}
 	return nil
@@ -180,12 +171,8 @@ func (s *Service) Raze(ctx context.Context, site Site) error {
 	if err := s.raze(ctx, site, database, home); err != nil {
 		return err
 	}
-	control, err := s.fleet.Control(ctx, site.Placement.ClusterID)
+	err = s.fleet.AsControl(ctx, site.Placement.ClusterID, func(control *pgx.Conn) error { return pg.DropRoles(ctx, control, home) })
 	if err != nil {
-		return err
-	}
-	defer control.Release()
-	if err := pg.DropRoles(ctx, control.Conn, home); err != nil {
 		return fmt.Errorf("drop the roles of tenant %s: %w", site.Slug, err)
 	}
 	return nil
@@ -199,16 +186,8 @@ func (s *Service) raze(ctx context.Context, site Site, database *ent.Database, h
 	if _, err := s.fleet.EnsureDatabase(ctx, database.ID); err != nil {
 		return err
 	}
-	owner, err := s.fleet.Owner(ctx, database.ID)
+	err := s.fleet.AsOwner(ctx, database.ID, func(owner *pgx.Conn) error { return pg.DropHome(ctx, owner, home) })
 	if err != nil {
-		return err
-	}
-	conn, err := owner.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	if err := pg.DropHome(ctx, conn.Conn, home); err != nil {
 		return fmt.Errorf("drop the home of tenant %s: %w", site.Slug, err)
 	}
 	return nil
@@ -224,12 +203,8 @@ func (s *Service) Admit(ctx context.Context, site Site, allowed bool) error {
 	if err != nil {
 		return err
 	}
-	control, err := s.fleet.Control(ctx, site.Placement.ClusterID)
+	err = s.fleet.AsControl(ctx, site.Placement.ClusterID, func(control *pgx.Conn) error { return pg.SetLogins(ctx, control, home, allowed) })
 	if err != nil {
-		return err
-	}
-	defer control.Release()
-	if err := pg.SetLogins(ctx, control.Conn, home, allowed); err != nil {
 		return fmt.Errorf("let the logins of tenant %s in or out: %w", site.Slug, err)
 	}
 	return nil

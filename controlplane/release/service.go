@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/access"
 	"github.com/manorhq/manor/controlplane/catalog"
@@ -248,8 +250,8 @@ func (s *Service) Reverses(ctx context.Context, id string, versions []string, cl
 		return reverses, err
 	}
 	var computed migrator.Reverses
-	err = s.fleet.Scratch(ctx, clusterID, func(ctx context.Context, conn *fleet.Conn, schema string) error {
-		computed, err = parsed.ComputeReverses(ctx, conn.Conn, schema, missing)
+	err = s.fleet.Scratch(ctx, clusterID, func(owner *pgx.Conn, schema string) error {
+		computed, err = parsed.ComputeReverses(ctx, owner, schema, missing)
 		return err
 	})
 	if err != nil {

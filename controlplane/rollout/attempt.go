@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/manorhq/manor/controlplane"
@@ -63,7 +64,7 @@ func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
 
 // try sends the migration and, when the tenant turns out to be elsewhere than
 // the catalog thinks or the answer was lost, reads where it is.
-func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Owner) result {
+func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Way) result {
 	expected := t.Version
 	for range 2 {
 		done, err := s.send(ctx, l, t, owner, expected)
@@ -128,30 +129,29 @@ func elsewhere(err error) bool {
 }
 
 // send is one message to one tenant.
-func (s *Service) send(ctx context.Context, l *lease, t leased, owner *fleet.Owner, expected string) (migrator.Result, error) {
-	conn, err := owner.Acquire(ctx)
-	if err != nil {
-		return migrator.Result{}, err
-	}
-	defer conn.Release()
+func (s *Service) send(ctx context.Context, l *lease, t leased, owner *fleet.Way, expected string) (done migrator.Result, err error) {
 	to := migrator.Target{
 		Marker: pg.Marker{TenantID: t.TenantID, Slug: t.Slug, Schema: t.placement.Schema, Incarnation: l.incarnation,
 			Generation: t.placement.Generation, Epoch: l.batch.Epoch},
 		Isolation: t.tenant.Isolation, From: expected,
 	}
-	if l.batch.Direction == down {
-		return l.release.Revert(ctx, conn.Conn, to, t.FromVersion, l.reverses, limits), nil
-	}
-	return l.release.Apply(ctx, conn.Conn, to, l.rollout.Version, limits), nil
+	err = owner.Do(ctx, func(conn *pgx.Conn) error {
+		if l.batch.Direction == down {
+			done = l.release.Revert(ctx, conn, to, t.FromVersion, l.reverses, limits)
+		} else {
+			done = l.release.Apply(ctx, conn, to, l.rollout.Version, limits)
+		}
+		return nil
+	})
+	return done, err
 }
 
-func readVersion(ctx context.Context, owner *fleet.Owner, schema string) (string, error) {
-	conn, err := owner.Acquire(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Release()
-	return migrator.CurrentVersion(ctx, conn.Conn, schema)
+func readVersion(ctx context.Context, owner *fleet.Way, schema string) (version string, err error) {
+	err = owner.Do(ctx, func(conn *pgx.Conn) error {
+		version, err = migrator.CurrentVersion(ctx, conn, schema)
+		return err
+	})
+	return version, err
 }
 
 // judge turns what the migrator says into what happened to the target.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/manorhq/manor/controlplane"
@@ -203,17 +204,12 @@ func (s *Service) Fingerprints(ctx context.Context, by controlplane.Actor, q con
 	return groups.sorted(), nil
 }
 
-func (s *Service) fingerprint(ctx context.Context, t controlplane.Tenant) (pg.Print, error) {
-	owner, err := s.fleet.Owner(ctx, t.Placement.DatabaseID)
-	if err != nil {
-		return pg.Print{}, err
-	}
-	conn, err := owner.Acquire(ctx)
-	if err != nil {
-		return pg.Print{}, err
-	}
-	defer conn.Release()
-	return pg.Fingerprint(ctx, conn.Conn, t.Placement.Schema)
+func (s *Service) fingerprint(ctx context.Context, t controlplane.Tenant) (print pg.Print, err error) {
+	err = s.fleet.AsOwner(ctx, t.Placement.DatabaseID, func(owner *pgx.Conn) error {
+		print, err = pg.Fingerprint(ctx, owner, t.Placement.Schema)
+		return err
+	})
+	return print, err
 }
 
 // majors are the major versions of the clusters by id.
