@@ -149,8 +149,6 @@ func (r *Release) open(conn *pgx.Conn, t Target, to string, l Limits) (s *sessio
 		return refuse("the tenant is at version %s, which the release does not hold", t.From)
 	case end < -1:
 		return refuse("the release holds no version %s", to)
-	case conn.PgConn().ParameterStatus("standard_conforming_strings") != "on":
-		return refuse("standard_conforming_strings is off in database %s: the server would read the files otherwise than they were checked", conn.Config().Database)
 	}
 	s.at = r.state(from)
 	return s, from, end, nil
@@ -252,11 +250,27 @@ func (s *session) message(ctx context.Context, sc *script, to string) Result {
 
 // cannotSend is asked before anything is sent. Afterwards pgconn.SafeToRetry is
 // no help: it says yes of a connection that was lost while waiting for the answer.
+//
+// The server converts and parses the whole of a message before it runs the
+// RESET ALL at its head. What the tenant before has done to how text is read
+// must be put right before, or it would change the next tenant's data.
 func (s *session) cannotSend(ctx context.Context) error {
+	if !s.conn.IsClosed() && !s.readsAsChecked() {
+		if _, err := send(ctx, s.conn.PgConn(), "RESET ALL"); err != nil || !s.readsAsChecked() {
+			_ = s.conn.Close(ctx)
+		}
+	}
 	if s.conn.IsClosed() {
 		return fmt.Errorf("the connection to database %s is closed", s.conn.Config().Database)
 	}
 	return context.Cause(ctx)
+}
+
+// readsAsChecked reports whether the server reads a message as the files were
+// read when they were checked.
+func (s *session) readsAsChecked() bool {
+	return s.conn.PgConn().ParameterStatus("standard_conforming_strings") == "on" &&
+		s.conn.PgConn().ParameterStatus("client_encoding") == "UTF8"
 }
 
 // send runs SQL in one round trip and counts the statements that completed.

@@ -245,14 +245,38 @@ func TestPositionsAreCountedAsTheServerDoes(t *testing.T) {
 	}
 }
 
-func TestServerThatWouldReadTheFilesOtherwiseIsRefused(t *testing.T) {
+func TestWhatATenantDidToItsSessionDoesNotReachTheNext(t *testing.T) {
 	t.Parallel()
 	db := newDatabase(t)
-	_, err := db.conn.Exec(t.Context(), "SET standard_conforming_strings = off")
+	text := parse(t, files{"1_a.sql": "CREATE TABLE a (t text);\nINSERT INTO a VALUES ('ä€\\n');\n"})
+	for i, leftover := range []string{
+		"SET client_encoding = 'LATIN1'",
+		"DO $$BEGIN EXECUTE 'SET standard_conforming_strings = off'; END$$",
+	} {
+		_, err := db.conn.Exec(t.Context(), leftover)
+		noError(t, err)
+		home := db.home(fmt.Sprint("acme", i))
+		res := text.Apply(t.Context(), db.conn, home, "1", migrator.Limits{})
+		equal(t, leftover, res.Outcome, migrator.Applied)
+		var stored string
+		noError(t, db.conn.QueryRow(t.Context(), "SELECT t FROM "+home.Schema+".a").Scan(&stored))
+		equal(t, leftover, stored, `ä€\n`)
+	}
+}
+
+func TestSessionThatCannotBePutRightIsGivenUp(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t)
+	config, err := db.login.Config(db.name, "test")
 	noError(t, err)
+	config.RuntimeParams["standard_conforming_strings"] = "off" // what RESET ALL goes back to
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	noError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	home := db.home("acme")
-	res := parse(t, files{"1_a.sql": inMessage}).Apply(t.Context(), db.conn, home, "1", migrator.Limits{})
-	equal(t, "outcome", res.Outcome, migrator.Failed)
+	res := parse(t, files{"1_a.sql": inMessage}).Apply(t.Context(), conn, home, "1", migrator.Limits{})
+	equal(t, "outcome", res.Outcome, migrator.Deferred)
+	equal(t, "closed", conn.IsClosed(), true)
 	equal(t, "tables", db.tables(home), "")
 }
 

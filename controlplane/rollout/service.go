@@ -122,6 +122,9 @@ func (s *Service) Plan(ctx context.Context, by controlplane.Actor, n controlplan
 	if err != nil {
 		return nil, err
 	}
+	if err := s.ready(ctx, r, targets); err != nil {
+		return nil, err
+	}
 	return describe(r, n, targets), nil
 }
 

@@ -69,7 +69,7 @@ func nothingToUndo(id string, u *undo) error {
 	if len(u.plan.Irreversible) > 0 {
 		first := u.plan.Irreversible[0]
 		return controlplane.Errorf(controlplane.Refused, "nothing of rollout %s can be undone; tenant %s: %s", id, first.Slug, first.Error.Message).
-			WithHint("write a down file for the version and push it with a new release")
+			WithHint("go forward instead: a new version that puts things right; for the next time, write a down file before the release is pushed")
 	}
 	return controlplane.Errorf(controlplane.Refused, "rollout %s has nothing to undo", id)
 }
