@@ -238,3 +238,33 @@ func TestRollbackNamesATenantThatFailedInTheMiddleOfAFileWithoutTransaction(t *t
 		t.Errorf("target %+v", got)
 	}
 }
+
+func TestRetryAfterHalfTheWayIsStillRolledBackToTheBeginning(t *testing.T) {
+	t.Parallel()
+	p := controlplanetest.New(t)
+	p.Push("v1", controlplanetest.First())
+	p.Create(controlplane.NewTenant{}, "acme")
+	before := fingerprints(t, p)
+	p.Exec("acme", "INSERT INTO notes VALUES (1, 'x', -1)")
+	p.Push("v2", with(controlplanetest.First(), map[string]string{
+		"3_extra.sql": "CREATE TABLE extra (id int);\n",
+		"4_stars.sql": "ALTER TABLE notes ADD CONSTRAINT notes_stars_check CHECK (stars >= 0);\n"}))
+	r := p.Rollout(controlplane.NewRollout{Release: "v2"})
+	if got := target(t, p, r.ID, "acme"); got.Status != controlplane.TargetFailed || got.From != "2" || got.Version != "3" {
+		t.Fatalf("target %+v", got)
+	}
+	p.Exec("acme", "DELETE FROM notes")
+	if _, err := p.RetryRollout(t.Context(), r.ID); err != nil {
+		t.Fatal(err)
+	}
+	if r = p.Rested(r.ID); r.State != controlplane.RolloutSucceeded {
+		t.Fatalf("state %s", r.State)
+	}
+	if got := target(t, p, r.ID, "acme"); got.From != "2" {
+		t.Errorf("the target forgot where it came from: %+v", got)
+	}
+	rollback(t, p, r.ID)
+	if after := fingerprints(t, p); after != before {
+		t.Errorf("fingerprints before %s, after %s", before, after)
+	}
+}

@@ -321,9 +321,12 @@ func TestRolloutNeedsTheExtensionsOfItsReleaseOnEveryCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = p.StartRollout(t.Context(), controlplane.NewRollout{Release: "v1"})
-	if controlplane.CodeOf(err) != controlplane.Refused || !strings.Contains(err.Error(), "pgcrypto") {
-		t.Fatalf("got %v", err)
+	_, planErr := p.PlanRollout(t.Context(), controlplane.NewRollout{Release: "v1"})
+	_, startErr := p.StartRollout(t.Context(), controlplane.NewRollout{Release: "v1"})
+	for _, err := range []error{planErr, startErr} {
+		if controlplane.CodeOf(err) != controlplane.Refused || !strings.Contains(err.Error(), "pgcrypto") {
+			t.Fatalf("got %v", err)
+		}
 	}
 	if _, err := p.SetCluster(t.Context(), "one", controlplane.ClusterChange{Extensions: []string{"pgcrypto"}}); err != nil {
 		t.Fatal(err)
