@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -145,7 +146,12 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.what }
 
-const oneMessage = "a file runs in a transaction of Manor's, together with the proof of its tenant and the revision"
+const (
+	oneMessage = "a file runs in a transaction of Manor's, together with the proof of its tenant and the revision"
+	tooLate    = "SET TRANSACTION comes too late: the transaction has begun"
+	outlives   = "outlives the migration and reaches beyond the tenant's home"
+	notOurs    = "use SET LOCAL, or leave it to whoever runs the cluster"
+)
 
 // forbidden are statements that would break out of the transaction, of the
 // tenant or of the session, by their first words.
@@ -161,12 +167,14 @@ var forbidden = []struct{ words, what, hint string }{
 	{"PREPARE", "PREPARE outlives the transaction", oneMessage},
 	{"EXECUTE", "EXECUTE needs a prepared statement of the session", oneMessage},
 	{"DEALLOCATE", "DEALLOCATE changes the session", oneMessage},
-	{"SET TRANSACTION", "SET TRANSACTION comes too late: the transaction has begun", oneMessage},
+	{"SET TRANSACTION", tooLate, oneMessage},
+	{"SET LOCAL TRANSACTION", tooLate, oneMessage},
 	{"DISCARD", "DISCARD changes the session", oneMessage},
 	{"LISTEN", "LISTEN outlives the transaction", oneMessage},
 	{"UNLISTEN", "UNLISTEN changes the session", oneMessage},
 	{"LOAD", "LOAD outlives the transaction", oneMessage},
 	{"RESET", "RESET changes the session", "use SET LOCAL"},
+	{"ALTER SYSTEM", "ALTER SYSTEM " + outlives, notOurs},
 }
 
 // check refuses the statement where it would break out of its message.
@@ -176,7 +184,10 @@ func (s *statement) check(alone bool) error {
 			return &refusal{s.tokens[0].at, f.what, f.hint}
 		}
 	}
-	for _, check := range []func() *refusal{s.checkSet, s.checkCopy, s.checkCursor, s.checkSetConfig, s.checkMeta} {
+	for _, check := range []func() *refusal{
+		s.checkNames, s.checkSet, s.checkSetConfig, s.checkSettings, s.checkAlterSet, s.checkManor,
+		s.checkCopy, s.checkCursor, s.checkMeta,
+	} {
 		if r := check(); r != nil {
 			return r
 		}
@@ -188,23 +199,51 @@ func (s *statement) check(alone bool) error {
 	return nil
 }
 
-// targets are the settings that say whose data a statement reaches.
-var targets = []string{"search_path", "schema", "role", "session_authorization", "session"}
+// targets are the settings that say whose data a statement reaches, encodings
+// those that say how PostgreSQL's lexer reads what follows.
+var (
+	targets   = []string{"search_path", "schema", "role", "session_authorization", "session"}
+	encodings = []string{"client_encoding", "names", "standard_conforming_strings"}
+)
 
-// checkSet allows SET LOCAL of what does not lead out of the tenant, and SET CONSTRAINTS.
+// fixed says why a migration may not change the setting, or nothing.
+func fixed(setting string) (why, hint string) {
+	same := func(s string) bool { return strings.EqualFold(s, setting) }
+	switch {
+	case slices.ContainsFunc(targets, same):
+		return "would lead out of the tenant", "name no schema: every statement runs in the tenant's own"
+	case slices.ContainsFunc(encodings, same):
+		return "would change how the rest of the message is read", "write the file in UTF-8, and backslashes in E'…'"
+	}
+	return "", ""
+}
+
+// checkNames refuses a name that is spelt so that we could not read it.
+func (s *statement) checkNames() *refusal {
+	for i, t := range s.tokens[1:] {
+		if before := s.tokens[i]; t.is("UESCAPE") && before.kind == quoted {
+			return &refusal{before.at, "UESCAPE hides a name", "write the name out"}
+		}
+	}
+	return nil
+}
+
+// checkSet allows SET LOCAL of what is not fixed, and SET CONSTRAINTS.
 func (s *statement) checkSet() *refusal {
 	if !s.begins("SET") || s.begins("SET CONSTRAINTS") {
 		return nil
 	}
 	at, rest := s.tokens[0].at, s.tokens[1:]
+	if slices.ContainsFunc(rest, token.unicode) {
+		return &refusal{at, `SET of a name in U&"…" hides the setting`, "write the name out"}
+	}
 	local := len(rest) > 0 && rest[0].is("LOCAL")
 	if len(rest) > 0 && (local || rest[0].is("SESSION")) {
 		rest = rest[1:]
 	}
-	for _, target := range targets {
-		if len(rest) > 0 && strings.EqualFold(rest[0].name(), target) {
-			return &refusal{at, fmt.Sprintf("SET %s would lead out of the tenant", strings.ToUpper(target)),
-				"name no schema: every statement runs in the tenant's own"}
+	if len(rest) > 0 {
+		if why, hint := fixed(rest[0].name()); why != "" {
+			return &refusal{at, fmt.Sprintf("SET %s %s", strings.ToUpper(rest[0].name()), why), hint}
 		}
 	}
 	if !local {
@@ -241,21 +280,95 @@ func (s *statement) checkCursor() *refusal {
 	return nil
 }
 
-// checkSetConfig refuses the function that does what SET may not, such as
-// pg_dump writes it.
+// checkSetConfig allows the function that does what SET does, as pg_dump writes
+// it, where we can read that it does what SET LOCAL may do.
 func (s *statement) checkSetConfig() *refusal {
 	for i, t := range s.tokens {
-		if !strings.EqualFold(t.name(), "set_config") || i+2 >= len(s.tokens) || !s.tokens[i+1].is("(") || s.tokens[i+2].kind != text {
+		if t.name() != "set_config" {
 			continue
 		}
-		for _, target := range targets {
-			if strings.EqualFold(strings.Trim(s.tokens[i+2].text, "eE'"), target) {
-				return &refusal{t.at, fmt.Sprintf("set_config of %s would lead out of the tenant", target),
-					"name no schema: every statement runs in the tenant's own"}
+		args := s.tokens[i+1:]
+		if len(args) > 1 && args[1].plain() {
+			setting := strings.ToLower(strings.Trim(args[1].text, "'"))
+			if why, hint := fixed(setting); why != "" {
+				return &refusal{t.at, fmt.Sprintf("set_config of %s %s", setting, why), hint}
+			}
+		}
+		if !plainArguments(args) {
+			return &refusal{t.at, "set_config takes only plain arguments here: ('setting', 'value', true)", "use SET LOCAL"}
+		}
+	}
+	return nil
+}
+
+// plainArguments reports whether tokens begin with ('setting', 'value', true).
+func plainArguments(args []token) bool {
+	return len(args) > 6 && args[0].is("(") && args[1].plain() && args[2].is(",") &&
+		args[3].plain() && args[4].is(",") && args[5].is("TRUE") && args[6].is(")")
+}
+
+// checkSettings refuses to update the view whose rule calls set_config.
+func (s *statement) checkSettings() *refusal {
+	for i, t := range s.tokens {
+		if !t.is("UPDATE") {
+			continue
+		}
+		for _, named := range s.tokens[i+1:] {
+			if named.name() == "pg_settings" {
+				return &refusal{t.at, "UPDATE of pg_settings changes the session", "use SET LOCAL"}
+			}
+			if !named.is("ONLY") && !named.is("(") && !named.is(".") && named.name() != "pg_catalog" {
+				break
 			}
 		}
 	}
 	return nil
+}
+
+// checkAlterSet refuses settings that later sessions would begin with.
+func (s *statement) checkAlterSet() *refusal {
+	if !s.begins("ALTER ROLE") && !s.begins("ALTER USER") && !s.begins("ALTER DATABASE") {
+		return nil
+	}
+	for _, verb := range []string{"SET", "RESET"} {
+		if s.atTop(verb) {
+			what := fmt.Sprintf("ALTER %s … %s %s", strings.ToUpper(s.tokens[1].text), verb, outlives)
+			return &refusal{s.tokens[0].at, what, notOurs}
+		}
+	}
+	return nil
+}
+
+// checkManor refuses what names the schema of the proofs and stamps.
+func (s *statement) checkManor() *refusal {
+	ddl := slices.ContainsFunc([]string{"CREATE", "DROP", "ALTER", "GRANT", "REVOKE", "COMMENT", "IMPORT", "SECURITY"}, s.begins)
+	renames := s.begins("ALTER SCHEMA")
+	depth := 0
+	for i, t := range s.tokens {
+		rest := s.tokens[i+1:]
+		switch {
+		case t.is("("):
+			depth++
+		case t.is(")"):
+			depth--
+		case t.name() == "manor" && len(rest) > 0 && rest[0].is("."),
+			ddl && depth == 0 && t.is("SCHEMA") && listsManor(rest),
+			renames && t.is("RENAME") && len(rest) > 1 && rest[1].name() == "manor":
+			return &refusal{t.at, "schema manor is Manor's own", "leave it alone, and call no table or alias manor"}
+		}
+	}
+	return nil
+}
+
+// listsManor reports whether the schemas that follow the word SCHEMA include manor.
+func listsManor(list []token) bool {
+	for len(list) > 0 && slices.ContainsFunc([]string{"IF", "NOT", "EXISTS", "AUTHORIZATION"}, list[0].is) {
+		list = list[1:]
+	}
+	for len(list) > 2 && list[1].is(",") && list[0].name() != "manor" {
+		list = list[2:]
+	}
+	return len(list) > 0 && list[0].name() == "manor"
 }
 
 func (s *statement) checkMeta() *refusal {

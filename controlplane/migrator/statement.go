@@ -117,7 +117,7 @@ func (s *statement) takesConcurrently(i int) bool {
 	return false
 }
 
-// what names the statement to a human, by its first words.
+// what names the statement to a human, by its first words as the file has them.
 func (s *statement) what() string {
 	most := 3
 	if s.mode == outside {
@@ -128,7 +128,7 @@ func (s *statement) what() string {
 		if t.kind != word || t.is("CONCURRENTLY") {
 			break
 		}
-		words = append(words, strings.ToUpper(t.text))
+		words = append(words, t.text)
 	}
 	if s.mode == concurrently {
 		words = append(words, "CONCURRENTLY")

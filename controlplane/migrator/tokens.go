@@ -2,6 +2,8 @@ package migrator
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -37,9 +39,38 @@ func (t token) name() string {
 	case word:
 		return strings.ToLower(t.text)
 	case quoted:
-		return strings.ReplaceAll(t.text[strings.IndexByte(t.text, '"')+1:len(t.text)-1], `""`, `"`)
+		name := strings.ReplaceAll(t.text[strings.IndexByte(t.text, '"')+1:len(t.text)-1], `""`, `"`)
+		if t.unicode() {
+			return unescape(name)
+		}
+		return name
 	}
 	return ""
+}
+
+// unicode reports whether the token is an identifier in U&"…".
+func (t token) unicode() bool { return t.kind == quoted && t.text[0] != '"' }
+
+// plain reports whether the token is a string constant in one pair of quotes,
+// with nothing to decode.
+func (t token) plain() bool {
+	return t.kind == text && t.text[0] == '\'' && strings.Count(t.text, "'") == 2
+}
+
+var escape = regexp.MustCompile(`\\(?:\\|\+([0-9A-Fa-f]{6})|([0-9A-Fa-f]{4}))`)
+
+// unescape decodes what stands in U&"…". What PostgreSQL would not take stays.
+func unescape(name string) string {
+	return escape.ReplaceAllStringFunc(name, func(e string) string {
+		if e == `\\` {
+			return `\`
+		}
+		code, err := strconv.ParseUint(strings.TrimPrefix(e[1:], "+"), 16, 32)
+		if err != nil || code > utf8.MaxRune {
+			return e
+		}
+		return string(rune(code))
+	})
 }
 
 // lexError says what is wrong at a byte of the SQL.

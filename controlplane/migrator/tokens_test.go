@@ -100,3 +100,35 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestNamesAreThoseOfPostgreSQL(t *testing.T) {
+	t.Parallel()
+	for sql, want := range map[string]string{
+		"Set_Config":               "set_config",
+		"\"Set\"\"Config\"":        "Set\"Config",
+		"U&\"set\\005fconfig\"":    "set_config",
+		"u&\"s\\+00005Fc\"":        "s_c",
+		"U&\"a\\\\0061\"\"b\"":     "a\\0061\"b",
+		"U&\"\\00zz\\\"":           "\\00zz\\",
+		"U&\"m\\00e9nage\\1F600\"": "ménageὠ0",
+		"'text'":                   "",
+	} {
+		tokens, err := tokenize(sql)
+		if err != nil || len(tokens) != 1 || tokens[0].name() != want {
+			t.Errorf("%s: %v, %v, want %q", sql, tokens, err, want)
+		}
+	}
+}
+
+func TestStatementIsNamedAsTheFileHasIt(t *testing.T) {
+	t.Parallel()
+	for sql, want := range map[string]string{
+		"DROP TABLE comments;": "DROP TABLE comments", "update Users SET a = 1;": "update Users SET", "VACUUM t;": "VACUUM t",
+		"CREATE INDEX CONCURRENTLY i ON t (a);": "CREATE INDEX CONCURRENTLY",
+	} {
+		s, err := newStatement(sql)
+		if err != nil || s.what() != want {
+			t.Errorf("%s: %s, %v", sql, s.what(), err)
+		}
+	}
+}
