@@ -65,15 +65,18 @@ func ParseAddress(s string) (Address, error) {
 }
 
 func splitHostPort(s string) (host, port string, err error) {
-	bare := strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")
-	if ip := net.ParseIP(bare); ip != nil { // an address without a port
+	bare := s
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") { // both brackets or none
+		bare = s[1 : len(s)-1]
+	}
+	if net.ParseIP(bare) != nil { // an address without a port
 		return bare, "5432", nil
 	}
 	if host, port, err = net.SplitHostPort(s); err != nil {
 		host, port = s, "5432"
 	}
 	n, convErr := strconv.ParseUint(port, 10, 16)
-	if convErr != nil || n == 0 || host == "" || strings.ContainsAny(host, "/ @?=:") && net.ParseIP(host) == nil {
+	if convErr != nil || n == 0 || host == "" || strings.ContainsAny(host, "/ @?=:[]") && net.ParseIP(host) == nil {
 		return "", "", Errorf(Invalid, "address %q is not host:port", s).
 			WithHint(`give host, host:port or [v6]:port, several separated by commas`)
 	}
@@ -168,7 +171,7 @@ func (n *NewCluster) Validate() error {
 // ClusterChange is what `cluster set` may change; nil fields stay.
 type ClusterChange struct {
 	Address    *Address      `json:"address,omitempty"`
-	AppAddress *Address      `json:"app_address,omitempty"`
+	AppAddress *Address      `json:"app_address,omitempty"` // without hosts: removed, applications use Address
 	Password   *string       `json:"password,omitempty"`
 	TLS        *TLS          `json:"tls,omitempty"`
 	Region     *string       `json:"region,omitempty"`

@@ -2,7 +2,10 @@ package controlplane
 
 import (
 	"slices"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Isolation is what a tenant gets of its own.
@@ -145,6 +148,9 @@ func (c TenantChange) Validate(slug string) error {
 func validateExternalID(slug, id string) error {
 	if len(id) > 255 {
 		return Errorf(Invalid, "tenant %s: the external id is longer than 255 characters", slug)
+	}
+	if !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
+		return Errorf(Invalid, "tenant %s: the external id %q holds a control character or is not UTF-8", slug, id)
 	}
 	return nil
 }

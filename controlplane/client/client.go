@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/user"
@@ -22,12 +23,14 @@ type Client struct {
 	address string // as the user gave it, for messages
 	base    string // of every URL
 	user    string
+	refused error // why no request is made
 	http    *http.Client
 }
 
 // New returns a client of the control plane at base: unix:///path,
-// http://host:port, or any http URL when rt carries the requests itself
-// (api.Transport). A nil rt dials.
+// http://host:port of this machine, or any http URL when rt carries the
+// requests itself (api.Transport). A nil rt dials; what [Dial] refuses, each
+// request is then refused.
 func New(base string, rt http.RoundTripper) *Client {
 	c := &Client{address: base, base: strings.TrimSuffix(base, "/"), user: userName()}
 	if path, ok := strings.CutPrefix(base, unixScheme); ok {
@@ -37,31 +40,59 @@ func New(base string, rt http.RoundTripper) *Client {
 		}
 	}
 	if rt == nil {
-		rt = http.DefaultTransport.(*http.Transport).Clone()
+		c.refused = checkAddress(base)
+		rt = direct()
 	}
-	c.http = &http.Client{Transport: rt}
+	c.http = &http.Client{Transport: rt, CheckRedirect: stay}
 	return c
 }
+
+// direct dials without a proxy: passwords cross the connection in the clear.
+func direct() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Proxy = nil
+	return t
+}
+
+// stay takes a redirection for an answer: a Manor server gives none.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 const unixScheme = "unix://"
 
 // Dial returns a client of the control plane at an address such as
-// MANOR_SERVER has: unix:///path or http://host:port. It does not connect yet.
+// MANOR_SERVER has: unix:///path, or http://host:port of this machine. It does
+// not connect yet.
 func Dial(address string) (*Client, error) {
-	u, err := url.Parse(address)
-	switch {
-	case err == nil && u.Scheme == "unix" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
-	case err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
-	default:
-		return nil, controlplane.Errorf(controlplane.Invalid, "%q is not the address of a Manor server", address).
-			WithHint("give unix:///path/to/socket or http://127.0.0.1:port")
+	if err := checkAddress(address); err != nil {
+		return nil, err
 	}
 	return New(address, nil), nil
 }
 
+// checkAddress refuses what is no address, and every way on which passwords
+// would cross a network in the clear.
+func checkAddress(address string) error {
+	u, err := url.Parse(address)
+	switch {
+	case err == nil && u.Scheme == "unix" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
+		return nil
+	case err == nil && u.Scheme == "http" && loopback(u.Hostname()):
+		return nil
+	case err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
+		return controlplane.Errorf(controlplane.Invalid, "%q is refused: Manor is spoken to on this machine only, over plain http", u.Redacted()).
+			WithHint("there are no TLS and no tokens yet: use a unix socket, unix:///path/to/socket, or http://127.0.0.1:port")
+	}
+	return controlplane.Errorf(controlplane.Invalid, "%q is not the address of a Manor server", address).
+		WithHint("give unix:///path/to/socket or http://127.0.0.1:port")
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback() || strings.EqualFold(host, "localhost")
+}
+
 func dialUnix(path string) *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.Proxy = nil
+	t := direct()
 	t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}
@@ -106,6 +137,9 @@ func call[O any](ctx context.Context, c *Client, method, path string, query url.
 
 // send returns an answer whose status is a success, or an error.
 func (c *Client) send(ctx context.Context, method, path string, query url.Values, body any, header http.Header) (*http.Response, error) {
+	if c.refused != nil {
+		return nil, c.refused
+	}
 	if strings.Contains(path, missing) {
 		return nil, controlplane.Errorf(controlplane.Invalid, "the name in the request is missing or not a name").
 			WithHint("give the name of what you mean")

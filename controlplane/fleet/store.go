@@ -102,7 +102,9 @@ func (s *Service) changed(row *ent.Cluster, c controlplane.ClusterChange) (*cont
 	set(&after.Density, c.Density)
 	set(&after.State, c.State)
 	if c.AppAddress != nil {
-		after.AppAddress = c.AppAddress
+		if after.AppAddress = c.AppAddress; len(c.AppAddress.Hosts) == 0 {
+			after.AppAddress = nil
+		}
 	}
 	if c.Password != nil {
 		password = controlplane.NewSecret(*c.Password)
@@ -118,7 +120,9 @@ func (s *Service) changed(row *ent.Cluster, c controlplane.ClusterChange) (*cont
 	}
 	again := controlplane.NewCluster{Name: after.Name, Address: after.Address, AppAddress: after.AppAddress, Login: after.Login, TLS: after.TLS,
 		Region: after.Region, Labels: after.Labels, Capacity: after.Capacity, Density: after.Density, Extensions: after.Extensions}
-	return after, password, again.Validate()
+	err = again.Validate()
+	after.Density = again.Density // 0 is the default
+	return after, password, err
 }
 
 func set[T any](field *T, value *T) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -166,7 +167,9 @@ func (a *app) clusterSet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set NAME [flags]",
 		Short: "Change a cluster",
-		Long: `Change a cluster: only what is given. A label without a value is taken off.
+		Long: `Change a cluster: only what is given. A label without a value is taken off, an
+empty --app-host removes the address for applications (they use --host again),
+an empty name clears a TLS file.
 A draining cluster keeps its tenants and takes no new ones; on an offline one
 nothing is started.`,
 		Example: "  manor cluster set east --state draining\n  manor cluster set east --capacity 500 --label ring=",
@@ -203,16 +206,23 @@ func (a *app) clusterChange(ctx context.Context, cmd *cobra.Command, s *session,
 		State: changed(cmd, "state", controlplane.ClusterState(f.state)),
 	}
 	var err error
-	if c.Address, err = optionalAddress(f.host); err != nil {
-		return c, err
+	if cmd.Flags().Changed("host") {
+		address, err := controlplane.ParseAddress(f.host)
+		if err != nil {
+			return c, err
+		}
+		c.Address = &address
 	}
 	if c.AppAddress, err = optionalAddress(f.appHost); err != nil {
 		return c, err
 	}
+	if f.appHost == "" && cmd.Flags().Changed("app-host") {
+		c.AppAddress = &controlplane.Address{} // removes it
+	}
 	if c.Labels, err = parseLabels(f.labels); err != nil {
 		return c, err
 	}
-	if f.passwordFile != "" {
+	if cmd.Flags().Changed("password-file") {
 		password, err := a.readSecret(f.passwordFile)
 		if err != nil {
 			return c, err
@@ -224,10 +234,13 @@ func (a *app) clusterChange(ctx context.Context, cmd *cobra.Command, s *session,
 }
 
 // changedTLS lays the given TLS flags over what the cluster has: TLS is
-// changed as a whole.
+// changed as a whole. An empty file name clears a file; there is no empty mode.
 func changedTLS(ctx context.Context, cmd *cobra.Command, s *session, name string, f *clusterFlags) (*controlplane.TLS, error) {
-	if f.tls == (controlplane.TLS{}) {
+	if noneChanged(cmd, "tls-mode", "tls-root-cert", "tls-cert", "tls-key") {
 		return nil, nil
+	}
+	if f.tls.Mode == "" && cmd.Flags().Changed("tls-mode") {
+		return nil, usage("give one of "+strings.Join(controlplane.TLSModes, ", "), "the TLS mode is empty")
 	}
 	now, err := s.ShowCluster(ctx, name)
 	if err != nil {

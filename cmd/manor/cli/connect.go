@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 
 	"github.com/caarlos0/env/v11"
 	"github.com/spf13/cobra"
@@ -54,7 +55,11 @@ func (a *app) open(cmd *cobra.Command, workers bool) (*session, error) {
 func dial(server string) (*session, error) {
 	c, err := client.Dial(server)
 	if err != nil {
-		return nil, usage("give unix:///path/to/socket or http://127.0.0.1:PORT", "MANOR_SERVER: %v", err)
+		hint := "give unix:///path/to/socket or http://127.0.0.1:PORT"
+		if e, ok := errors.AsType[*controlplane.Error](err); ok && e.Hint != "" {
+			hint = e.Hint
+		}
+		return nil, usage(hint, "MANOR_SERVER: %v", err)
 	}
 	return &session{Client: c, close: c.Close}, nil
 }

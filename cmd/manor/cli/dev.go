@@ -61,18 +61,45 @@ type dev struct {
 
 // run brings everything up, says how to use it, and takes it down in reverse.
 func (d *dev) run(ctx context.Context) (err error) {
-	defer func() {
-		for i := len(d.teardown) - 1; i >= 0; i-- {
-			err = errors.Join(err, d.teardown[i]())
-		}
-	}()
-	for _, step := range []func(context.Context) error{d.makeHome, d.startServer, d.makeLogins} {
+	defer func() { err = errors.Join(err, d.takeDown()) }()
+	for _, step := range []func(context.Context) error{d.makeHome, d.startServer, d.whenStopped, d.makeLogins} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	e := environment{Catalog: d.catalog, KeyFile: filepath.Join(d.home, "manor.key")}
-	return d.runPlane(ctx, e, filepath.Join(d.home, "manor.sock"))
+	return d.runPlane(ctx, environment{Catalog: d.catalog, KeyFile: d.keyFile()}, d.socket())
+}
+
+func (d *dev) keyFile() string { return filepath.Join(d.home, "manor.key") }
+func (d *dev) socket() string  { return filepath.Join(d.home, "manor.sock") }
+
+func (d *dev) takeDown() (err error) {
+	for i := len(d.teardown) - 1; i >= 0; i-- {
+		err = errors.Join(err, d.teardown[i]())
+	}
+	return err
+}
+
+// whenStopped answers the first signal at once. What must not outlast the run
+// goes before anything that takes time: a second signal ends it there and then.
+// It comes after startServer, which knows that nobody else uses the directory.
+func (d *dev) whenStopped(ctx context.Context) error {
+	said := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(said)
+		if d.dir == "" {
+			_ = os.Remove(d.keyFile())
+		}
+		_ = os.Remove(d.socket())
+		d.print.Remark("Stopping …")
+	})
+	d.teardown = append(d.teardown, func() error {
+		if !stop() {
+			<-said
+		}
+		return nil
+	})
+	return nil
 }
 
 func (d *dev) makeHome(context.Context) error {

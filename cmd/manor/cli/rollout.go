@@ -53,6 +53,9 @@ With --dry-run it shows the plan and changes nothing. Without a service
 		if n.Select, err = selected.expression(); err != nil {
 			return err
 		}
+		if err := sizesGiven(cmd, n); err != nil {
+			return err
+		}
 		if err := n.Validate(); err != nil {
 			return err
 		}
@@ -68,6 +71,18 @@ With --dry-run it shows the plan and changes nothing. Without a service
 		})
 	})
 	return cmd
+}
+
+// sizesGiven refuses a 0 that somebody typed: in a request it means the default.
+func sizesGiven(cmd *cobra.Command, n controlplane.NewRollout) error {
+	const hint = "leave the flag out for the default"
+	switch {
+	case n.BatchSize == 0 && cmd.Flags().Changed("batch-size"):
+		return usage(hint, "batch size 0 is not between 1 and 1000")
+	case n.Concurrency == 0 && cmd.Flags().Changed("concurrency"):
+		return usage(hint, "concurrency 0 is not between 1 and 1000")
+	}
+	return nil
 }
 
 func (a *app) planRollout(ctx context.Context, s *session, n controlplane.NewRollout) error {

@@ -134,7 +134,7 @@ func (a *app) tenantDSN() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "dsn SLUG", Short: "Show how to connect as a tenant",
 		Long:    "Show how to connect as a tenant, in parts and as a URI. The password is shown with --reveal only, and that is audited.",
-		Example: "  manor tenant dsn acme\n  psql \"$(manor tenant dsn acme --reveal --uri)\"",
+		Example: "  manor tenant dsn acme\n  manor tenant psql acme\n  umask 077; manor tenant dsn acme --reveal --uri > acme.uri",
 		Args:    args(1, 1, "the tenant's slug"), ValidArgsFunction: a.completeTenants,
 	}
 	reveal := cmd.Flags().Bool("reveal", false, "show the password")

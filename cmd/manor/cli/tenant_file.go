@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -61,18 +62,66 @@ func isYAML(path string, content []byte) bool {
 }
 
 func tenantsFromYAML(content []byte) ([]controlplane.NewTenant, error) {
-	var tenants []controlplane.NewTenant
+	var entries []*controlplane.NewTenant // pointers, since an empty entry would otherwise be left out
 	dec := yaml.NewDecoder(bytes.NewReader(content))
 	dec.KnownFields(true)
-	if err := dec.Decode(&tenants); err != nil && !errors.Is(err, io.EOF) {
-		return nil, errors.New(strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n ", ""), "yaml: "))
+	if err := dec.Decode(&entries); err != nil && !errors.Is(err, io.EOF) {
+		return nil, yamlError(err)
 	}
-	for i, check := range tenants { // the entry itself stays as it is: flags may fill it
+	if err := dec.Decode(&yaml.Node{}); err == nil {
+		return nil, errors.New("there is a second document; put all tenants into one list")
+	} else if !errors.Is(err, io.EOF) {
+		return nil, yamlError(err)
+	}
+	var tenants []controlplane.NewTenant
+	for i, entry := range entries {
+		if entry == nil {
+			return nil, fmt.Errorf("entry %d is empty", i+1)
+		}
+		check := *entry // the entry itself stays as it is: flags may fill it
 		if err := check.Validate(); err != nil {
 			return nil, fmt.Errorf("entry %d: %w", i+1, err)
 		}
+		tenants = append(tenants, *entry)
 	}
 	return tenants, nil
+}
+
+// The messages of package yaml that name Go's types.
+var (
+	yamlNoField = regexp.MustCompile(`(?s)^(line \d+: field .* not found) in type \S+$`)
+	yamlNoType  = regexp.MustCompile(`(?s)^(line \d+: )cannot unmarshal .* into (\S+)$`)
+)
+
+// yamlError says in the file's terms what package yaml says in Go's.
+func yamlError(err error) error {
+	e, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
+		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	var said []string
+	for _, text := range e.Errors {
+		if m := yamlNoField.FindStringSubmatch(text); m != nil {
+			text = m[1] + "; the fields are slug, external_id, isolation, cluster, region, tier, labels"
+		} else if m := yamlNoType.FindStringSubmatch(text); m != nil {
+			text = m[1] + yamlWanted(m[2])
+		}
+		said = append(said, text)
+	}
+	return errors.New(strings.Join(said, "; "))
+}
+
+// yamlWanted is what belongs where something could not become a Go type.
+func yamlWanted(goType string) string {
+	switch {
+	case strings.HasPrefix(goType, "[]"):
+		return "a list of tenants was expected, as in - slug: acme"
+	case strings.HasSuffix(goType, "NewTenant"):
+		return "fields were expected, as in slug: acme"
+	case strings.HasSuffix(goType, "Labels"), strings.HasPrefix(goType, "map["):
+		return "fields were expected, as in ring: canary"
+	}
+	return "one text was expected"
 }
 
 // tenantColumns are the columns of a CSV file and where they go.

@@ -51,8 +51,12 @@ readable for you only and removed afterwards.`,
 }
 
 // psql runs psql until it ends, which no signal to us hastens: it is psql's to
-// say what an interrupt means.
+// say what an interrupt means. Signals are caught before there is a file with
+// the password, so that none leaves it behind.
 func (a *app) psql(program string, dsn *controlplane.DSN, args []string) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	defer signal.Stop(signals)
 	passfile, err := writePassfile(dsn)
 	if err != nil {
 		return err
@@ -61,9 +65,6 @@ func (a *app) psql(program string, dsn *controlplane.DSN, args []string) error {
 	cmd := exec.Command(program, append([]string{"--no-password"}, args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.out, a.err
 	cmd.Env = append(withoutPG(os.Environ()), psqlEnv(dsn, passfile)...)
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("psql did not start: %w", err)
 	}

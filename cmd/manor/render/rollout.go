@@ -70,7 +70,7 @@ func (p *Printer) RolloutResult(r *controlplane.Rollout, failed []controlplane.T
 		if more > 0 {
 			text += fmt.Sprintf("… and %d more: manor rollout targets %s --status failed\n", more, r.ID)
 		}
-		return text + p.whatNext(r)
+		return text + p.whatNext(r, failed, more)
 	})
 }
 
@@ -80,19 +80,36 @@ func (p *Printer) RolloutStarted(r *controlplane.Rollout, did string) error {
 		p.style.bold(r.ID), did, plural(r.Targets, "tenant"), r.Release, r.Version, r.ID)
 }
 
-// whatNext names the commands that go on from where a rollout rests.
-func (p *Printer) whatNext(r *controlplane.Rollout) string {
-	retry, back, resume := "manor rollout retry "+r.ID, "manor rollout rollback "+r.ID, "manor rollout resume "+r.ID
-	switch r.State {
-	case controlplane.RolloutFailed:
-		return p.next(retry, "try the failed ones again", back, "take every tenant back")
-	case controlplane.RolloutPaused:
-		return p.next(resume, "go on", back, "take every tenant back")
+// whatNext names the commands that go on from where a rollout rests, out of
+// those that have something to do.
+func (p *Printer) whatNext(r *controlplane.Rollout, failed []controlplane.Target, more int) string {
+	var next []string
+	switch {
+	case r.State == controlplane.RolloutPaused:
+		next = append(next, "manor rollout resume "+r.ID, "go on")
+	case r.State != controlplane.RolloutFailed:
+		return ""
+	case r.Counts[controlplane.TargetFailed] > 0 && r.Counts[controlplane.TargetNeedsAttention] == 0:
+		next = append(next, "manor rollout retry "+r.ID, "try the failed ones again")
 	}
-	return ""
+	if changedAny(r.Counts, failed, more) {
+		next = append(next, "manor rollout rollback "+r.ID, "take every tenant back")
+	}
+	return p.next(next...)
+}
+
+// changedAny reports whether a rollback has something to undo: a target that
+// arrived, one that a rollback left (it needs attention), or one that failed
+// half-way. Failures that are not at hand may be such.
+func changedAny(counts controlplane.Counts, failed []controlplane.Target, more int) bool {
+	return counts[controlplane.TargetSucceeded] > 0 || counts[controlplane.TargetNeedsAttention] > 0 || more > 0 ||
+		slices.ContainsFunc(failed, func(t controlplane.Target) bool { return t.Version != t.From })
 }
 
 func (p *Printer) next(commandsAndWhy ...string) string {
+	if len(commandsAndWhy) == 0 {
+		return ""
+	}
 	text := "\nNext:\n"
 	for pair := range slices.Chunk(commandsAndWhy, 2) {
 		text += fmt.Sprintf("  %-40s %s\n", pair[0], p.style.note("# "+pair[1]))
