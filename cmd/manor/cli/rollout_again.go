@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -10,7 +11,8 @@ import (
 
 func (a *app) rolloutResume() *cobra.Command {
 	return a.rolloutAgain("resume", "resumed", "Go on with a paused rollout", "  manor rollout resume r_4f7k2m",
-		[]controlplane.TargetStatus{controlplane.TargetPending, controlplane.TargetDeferred, controlplane.TargetUnknown},
+		again{[]controlplane.RolloutState{controlplane.RolloutPaused},
+			[]controlplane.TargetStatus{controlplane.TargetPending, controlplane.TargetDeferred, controlplane.TargetUnknown}},
 		func(ctx context.Context, s *session, id string) (*controlplane.Rollout, error) {
 			return s.ResumeRollout(ctx, id)
 		})
@@ -18,15 +20,22 @@ func (a *app) rolloutResume() *cobra.Command {
 
 func (a *app) rolloutRetry() *cobra.Command {
 	return a.rolloutAgain("retry", "started again", "Try the failed targets of a rollout again", "  manor rollout retry r_4f7k2m",
-		[]controlplane.TargetStatus{controlplane.TargetFailed},
+		again{[]controlplane.RolloutState{controlplane.RolloutFailed, controlplane.RolloutPaused},
+			[]controlplane.TargetStatus{controlplane.TargetFailed, controlplane.TargetSkipped}},
 		func(ctx context.Context, s *session, id string) (*controlplane.Rollout, error) {
 			return s.RetryRollout(ctx, id)
 		})
 }
 
+// again is what a command that sets a rollout going works from.
+type again struct {
+	from  []controlplane.RolloutState
+	works []controlplane.TargetStatus // the targets it puts to work
+}
+
 // rolloutAgain is a command that sets a resting rollout going and waits. A dry
 // run lists the targets it would work on.
-func (a *app) rolloutAgain(verb, done, short, example string, works []controlplane.TargetStatus,
+func (a *app) rolloutAgain(verb, done, short, example string, what again,
 	call func(context.Context, *session, string) (*controlplane.Rollout, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: verb + " ID", Short: short, Example: example, Long: short + ", and wait until it rests again. With --dry-run it lists the targets it would work on.",
@@ -37,7 +46,7 @@ func (a *app) rolloutAgain(verb, done, short, example string, works []controlpla
 		wait := !*noWait && !*dryRun
 		return a.with(cmd, wait, func(ctx context.Context, s *session) error {
 			if *dryRun {
-				return a.wouldWorkOn(ctx, s, args[0], works)
+				return a.wouldWorkOn(ctx, s, verb, args[0], what)
 			}
 			return a.setGoing(ctx, s, wait, followed{verb: done}, func() (*controlplane.Rollout, error) {
 				return call(ctx, s, args[0])
@@ -47,9 +56,17 @@ func (a *app) rolloutAgain(verb, done, short, example string, works []controlpla
 	return cmd
 }
 
-func (a *app) wouldWorkOn(ctx context.Context, s *session, id string, works []controlplane.TargetStatus) error {
+// wouldWorkOn lists what a command would work on, or refuses as it would.
+func (a *app) wouldWorkOn(ctx context.Context, s *session, verb, id string, what again) error {
+	r, err := s.ShowRollout(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(what.from, r.State) {
+		return controlplane.Errorf(controlplane.Refused, "rollout %s is %s: there is nothing to %s", id, r.State, verb)
+	}
 	var all controlplane.Page[controlplane.Target]
-	for _, status := range works {
+	for _, status := range what.works {
 		page, err := listTargets(ctx, s, id, controlplane.TargetQuery{Status: status}, listFlags{})
 		if err != nil {
 			return err
