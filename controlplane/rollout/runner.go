@@ -157,8 +157,8 @@ func (s *Service) keep(ctx context.Context, l *lease, stop context.CancelCauseFu
 	}
 }
 
-// lease takes a queued batch, or returns nil. What may take its time is read
-// before: a lease runs from the moment that it is taken.
+// lease takes a queued batch; its batch is nil when there is none to take. What
+// may take its time is read before: a lease runs from the moment it is taken.
 func (s *Service) lease(ctx context.Context, id int) (*lease, error) {
 	l := &lease{}
 	b, err := s.cat.Ent().Batch.Get(ctx, id)

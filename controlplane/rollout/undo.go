@@ -51,13 +51,6 @@ func (s *Service) Rollback(ctx context.Context, by controlplane.Actor, id string
 	if len(u.back) == 0 && u.open == 0 {
 		return nil, nothingToUndo(id, u)
 	}
-	if q.DryRun {
-		row, err := find(ctx, s.cat.Ent(), id)
-		if err != nil {
-			return nil, err
-		}
-		return s.noun(ctx, row)
-	}
 	row, err := s.begin(ctx, by, id, u, "")
 	if err != nil {
 		return nil, err

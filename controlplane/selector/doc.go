@@ -3,5 +3,5 @@
 // Owns: the names an expression may use, which are those of the JSON of a
 // tenant. May import: nouns, CEL.
 //
-// Doors: [Compile], [Selector.Matches], [FromLabels], [And]. No loops.
+// Doors: [Compile], [Selector.Matches]. No loops.
 package selector

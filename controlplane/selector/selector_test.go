@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/selector"
@@ -142,58 +141,6 @@ func TestExpressionThatFailsOnATenantSaysWhichOne(t *testing.T) {
 		ok, err := s.Matches(&controlplane.Tenant{Slug: "acme", Tier: "pro", Labels: labels})
 		if ok || controlplane.CodeOf(err) != controlplane.Invalid || !strings.Contains(err.Error(), "acme") || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, %v", expr, ok, err)
-		}
-	}
-}
-
-func TestLabelsSelectExactlyTheTenantsThatCarryThemAll(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		key, value := rapid.SampledFrom([]string{"a", "b", "in", "for", "null"}), rapid.StringN(1, 20, 60)
-		given := rapid.MapOf(key, value).Draw(t, "given")
-		wanted := rapid.MapOf(key, value).Draw(t, "wanted")
-		want, labels := true, []string(nil)
-		for k, v := range wanted {
-			if rapid.Bool().Draw(t, "hit") {
-				given[k] = v
-			}
-		}
-		for k, v := range wanted {
-			labels = append(labels, k+"="+v)
-			want = want && given[k] == v
-		}
-		expr, err := selector.FromLabels(labels)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := selector.Compile(expr)
-		if err != nil {
-			t.Fatalf("%s: %v", expr, err)
-		}
-		if got, err := s.Matches(&controlplane.Tenant{Labels: given}); err != nil || got != want {
-			t.Fatalf("%s on %q: %v, %v", expr, given, got, err)
-		}
-	})
-}
-
-func TestLabelsThatAreNotKeyValueAreRefused(t *testing.T) {
-	for _, label := range []string{"ring", "ring=", "=canary", "Ring=x", "a b=c", "ring=\xff", ""} {
-		if expr, err := selector.FromLabels([]string{label}); controlplane.CodeOf(err) != controlplane.Invalid {
-			t.Errorf("%q became %q, %v", label, expr, err)
-		}
-	}
-}
-
-func TestAndSelectsWhatBothSelect(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{"", "", true}, {"true", "", true}, {"", "false", false},
-		{"true || true", "false", false}, {"false", "true || true", false},
-		{"true // of course", "false", false}, {"true", "true // of course", true},
-	} {
-		if got := matches(t, selector.And(c.a, c.b), acme); got != c.want {
-			t.Errorf("%s is %v", selector.And(c.a, c.b), got)
 		}
 	}
 }

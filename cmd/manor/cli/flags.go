@@ -80,9 +80,17 @@ func (s *selection) expression() (string, error) {
 		terms = append(terms, field+" == "+strconv.Quote(labels[k]))
 	}
 	if len(terms) > 1 && strings.TrimSpace(s.expr) != "" {
-		terms[0] = "(" + terms[0] + ")"
+		terms[0] = enclose(terms[0])
 	}
 	return strings.Join(terms, " && "), nil
+}
+
+// enclose puts an expression in parentheses, which a comment at its end would swallow.
+func enclose(expr string) string {
+	if strings.Contains(expr, "//") {
+		expr += "\n"
+	}
+	return "(" + expr + ")"
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/selector"
 )
 
 func TestLabelsAndExpressionBecomeOneSelector(t *testing.T) {
@@ -18,11 +21,41 @@ func TestLabelsAndExpressionBecomeOneSelector(t *testing.T) {
 		`tenant.labels.list == "a,b"`:     {labels: []string{"list=a,b"}},
 		`tenant.labels.a == "1" && tenant.labels.b == "2"`:              {labels: []string{"b=2,a=1"}},
 		`(tenant.tier == "a" || true) && tenant.labels.ring == "other"`: {expr: `tenant.tier == "a" || true`, labels: []string{"ring=other"}},
+		"(true // all\n) && tenant.labels.ring == \"a\"":                {expr: "true // all", labels: []string{"ring=a"}},
 	} {
 		if got, err := s.expression(); err != nil || got != want {
 			t.Errorf("%+v: got %q, %v, want %q", s, got, err, want)
 		}
 	}
+}
+
+func TestLabelsSelectExactlyTheTenantsThatCarryThemAll(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		key, value := rapid.SampledFrom([]string{"a", "b", "in", "for", "null"}), rapid.StringN(1, 20, 60)
+		given := rapid.MapOf(key, value).Draw(t, "given")
+		wanted := rapid.MapOf(key, value.Filter(func(v string) bool { return !strings.ContainsAny(v, ",=") })).Draw(t, "wanted")
+		want, labels := true, []string(nil)
+		for k, v := range wanted {
+			if rapid.Bool().Draw(t, "hit") {
+				given[k] = v
+			}
+			labels = append(labels, k+"="+v)
+		}
+		for k, v := range wanted {
+			want = want && given[k] == v
+		}
+		expr, err := (&selection{labels: labels}).expression()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := selector.Compile(expr)
+		if err != nil {
+			t.Fatalf("%s: %v", expr, err)
+		}
+		if got, err := s.Matches(&controlplane.Tenant{Labels: given}); err != nil || got != want {
+			t.Fatalf("%s on %q: %v, %v", expr, given, got, err)
+		}
+	})
 }
 
 func TestBadLabelsAreNamed(t *testing.T) {
