@@ -41,8 +41,13 @@ type Cluster struct {
 	Version    int          `json:"server_version"`    // server_version_num, such as 150018
 	SystemID   string       `json:"system_identifier"` // of pg_control_system()
 	Skipped    []string     `json:"hardening_skipped"` // steps that need a superuser and were not done
-	Tenants    int          `json:"tenants"`           // homes on it, in any state but deleted
-	CreatedAt  time.Time    `json:"created_at"`
+	// Connections are those that Manor opens at most, over all its processes.
+	// The rest of MaxConnections is kept for applications, always.
+	Connections    int       `json:"connections"`
+	MaxConnections int       `json:"max_connections"` // of the server, without those it keeps for superusers
+	Flow           Flow      `json:"flow"`
+	Tenants        int       `json:"tenants"` // homes on it, in any state but deleted
+	CreatedAt      time.Time `json:"created_at"`
 }
 
 // Address is where a PostgreSQL server listens: one or several hosts, tried in order.
@@ -125,8 +130,10 @@ type NewCluster struct {
 	Labels     Labels   `json:"labels,omitempty"`
 	Capacity   int      `json:"capacity,omitempty"`
 	Density    int      `json:"density,omitempty"` // 0: 1000
-	Extensions []string `json:"extensions,omitempty"`
-	DryRun     bool     `json:"dry_run,omitempty"`
+	// Connections that Manor opens at most; 0: a quarter of those that the server has.
+	Connections int      `json:"connections,omitempty"`
+	Extensions  []string `json:"extensions,omitempty"`
+	DryRun      bool     `json:"dry_run,omitempty"`
 }
 
 // DefaultDensity is how many schema tenants one shared database takes.
@@ -170,17 +177,18 @@ func (n *NewCluster) Validate() error {
 
 // ClusterChange is what `cluster set` may change; nil fields stay.
 type ClusterChange struct {
-	Address    *Address      `json:"address,omitempty"`
-	AppAddress *Address      `json:"app_address,omitempty"` // without hosts: removed, applications use Address
-	Password   *string       `json:"password,omitempty"`
-	TLS        *TLS          `json:"tls,omitempty"`
-	Region     *string       `json:"region,omitempty"`
-	Labels     Labels        `json:"labels,omitempty"` // merged; an empty value removes the label
-	Capacity   *int          `json:"capacity,omitempty"`
-	Density    *int          `json:"density,omitempty"`
-	Extensions []string      `json:"extensions,omitempty"` // added
-	State      *ClusterState `json:"state,omitempty"`
-	DryRun     bool          `json:"dry_run,omitempty"`
+	Address     *Address      `json:"address,omitempty"`
+	AppAddress  *Address      `json:"app_address,omitempty"` // without hosts: removed, applications use Address
+	Password    *string       `json:"password,omitempty"`
+	TLS         *TLS          `json:"tls,omitempty"`
+	Region      *string       `json:"region,omitempty"`
+	Labels      Labels        `json:"labels,omitempty"` // merged; an empty value removes the label
+	Capacity    *int          `json:"capacity,omitempty"`
+	Density     *int          `json:"density,omitempty"`
+	Connections *int          `json:"connections,omitempty"`
+	Extensions  []string      `json:"extensions,omitempty"` // added
+	State       *ClusterState `json:"state,omitempty"`
+	DryRun      bool          `json:"dry_run,omitempty"`
 }
 
 // MinServerVersion is the oldest PostgreSQL Manor works on, as server_version_num.

@@ -10,6 +10,7 @@ const (
 	EventClusterAdded   = "cluster.added"
 	EventClusterChanged = "cluster.changed"
 	EventClusterRemoved = "cluster.removed"
+	EventClusterFlow    = "cluster.flow"   // an alarm came or went; Data a [FlowEvent]
 	EventTenantChanged  = "tenant.changed" // Tenant is the subject; Data a [TenantEvent]
 	EventReleasePushed  = "release.pushed"
 	EventReleaseDefault = "release.default"
@@ -43,6 +44,12 @@ type RolloutEvent struct {
 	Reason  string       `json:"reason,omitempty"`
 }
 
+// FlowEvent is the data of a cluster.flow event.
+type FlowEvent struct {
+	Cluster string `json:"cluster"` // name
+	Flow    Flow   `json:"flow"`
+}
+
 // FleetStatus is the fleet by version: the answer of `manor status`.
 type FleetStatus struct {
 	Tenants  int                 `json:"tenants"`
@@ -70,5 +77,6 @@ type ClusterStatus struct {
 	State    ClusterState   `json:"state"`
 	Tenants  int            `json:"tenants"`
 	Capacity int            `json:"capacity"`
+	Alarm    *Alarm         `json:"alarm"` // null: none
 	Versions map[string]int `json:"versions"`
 }

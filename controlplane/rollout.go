@@ -61,21 +61,32 @@ var OnErrors = []OnError{OnErrorContinue, OnErrorPause, OnErrorRollback}
 // Rollout is one run that takes a selection of tenants from the versions they
 // are at to one version.
 type Rollout struct {
-	ID          string       `json:"id"` // short, as people type it: r_…
-	State       RolloutState `json:"state"`
-	Release     string       `json:"release"` // name
-	ReleaseID   string       `json:"release_id"`
-	Version     string       `json:"version"` // the one it goes to
-	Select      string       `json:"select"`
-	BatchSize   int          `json:"batch_size"`
-	Concurrency int          `json:"concurrency"` // tenants at a time
-	OnError     OnError      `json:"on_error"`
-	Targets     int          `json:"targets"` // frozen at start, late ones included
-	Counts      Counts       `json:"counts"`
-	Reason      string       `json:"reason,omitempty"` // why it is paused or failed
-	CreatedBy   string       `json:"created_by"`
-	CreatedAt   time.Time    `json:"created_at"`
-	FinishedAt  *time.Time   `json:"finished_at,omitempty"`
+	ID          string        `json:"id"` // short, as people type it: r_…
+	State       RolloutState  `json:"state"`
+	Release     string        `json:"release"` // name
+	ReleaseID   string        `json:"release_id"`
+	Version     string        `json:"version"` // the one it goes to
+	Select      string        `json:"select"`
+	BatchSize   int           `json:"batch_size"`
+	Concurrency int           `json:"concurrency"`  // tenants at a time, of all rollouts together
+	PerCluster  int           `json:"per_cluster"`  // the same on one cluster; 0: as its flow says
+	PerDatabase int           `json:"per_database"` // the same in one database; 1 if an index is built concurrently
+	OnError     OnError       `json:"on_error"`
+	Targets     int           `json:"targets"` // frozen at start, late ones included
+	Counts      Counts        `json:"counts"`
+	Reason      string        `json:"reason,omitempty"` // why it is paused or failed
+	CreatedBy   string        `json:"created_by"`
+	CreatedAt   time.Time     `json:"created_at"`
+	FinishedAt  *time.Time    `json:"finished_at,omitempty"`
+	Clusters    []RolloutFlow `json:"clusters,omitempty"` // of an unfinished rollout that was asked for by its id
+}
+
+// RolloutFlow is how fast a rollout goes on one cluster, and why.
+type RolloutFlow struct {
+	Cluster string `json:"cluster"`
+	Open    int    `json:"open"`    // targets that are not done
+	AtWork  int    `json:"at_work"` // tenants being worked on there, of all rollouts
+	Flow    Flow   `json:"flow"`
 }
 
 // NewRollout is what `rollout start` takes.
@@ -85,7 +96,9 @@ type NewRollout struct {
 	Select      string  `json:"select,omitempty"`  // default: all tenants
 	BatchSize   int     `json:"batch_size,omitempty"`
 	Concurrency int     `json:"concurrency,omitempty"`
-	OnError     OnError `json:"on_error,omitempty"` // default: continue
+	PerCluster  int     `json:"per_cluster,omitempty"`  // 0: as much as the cluster's flow allows
+	PerDatabase int     `json:"per_database,omitempty"` // 0: 4
+	OnError     OnError `json:"on_error,omitempty"`     // default: continue
 	DryRun      bool    `json:"dry_run,omitempty"`
 }
 
@@ -93,6 +106,7 @@ type NewRollout struct {
 const (
 	DefaultBatchSize   = 20
 	DefaultConcurrency = 8
+	DefaultPerDatabase = 4 // more sessions on one database wait for each other's flushes
 	maxBatchSize       = 1000
 	maxConcurrency     = 1000
 )
@@ -105,6 +119,9 @@ func (n *NewRollout) Validate() error {
 	if n.Concurrency == 0 {
 		n.Concurrency = DefaultConcurrency
 	}
+	if n.PerDatabase == 0 {
+		n.PerDatabase = DefaultPerDatabase
+	}
 	if n.OnError == "" {
 		n.OnError = OnErrorContinue
 	}
@@ -115,6 +132,10 @@ func (n *NewRollout) Validate() error {
 		return Errorf(Invalid, "batch size %d is not between 1 and %d", n.BatchSize, maxBatchSize)
 	case n.Concurrency < 1 || n.Concurrency > maxConcurrency:
 		return Errorf(Invalid, "concurrency %d is not between 1 and %d", n.Concurrency, maxConcurrency)
+	case n.PerCluster < 0 || n.PerCluster > maxConcurrency:
+		return Errorf(Invalid, "the limit per cluster, %d, is not between 1 and %d", n.PerCluster, maxConcurrency)
+	case n.PerDatabase < 1 || n.PerDatabase > maxConcurrency:
+		return Errorf(Invalid, "the limit per database, %d, is not between 1 and %d", n.PerDatabase, maxConcurrency)
 	case !slices.Contains(OnErrors, n.OnError):
 		return Errorf(Invalid, "on-error %q is none of continue, pause, rollback", n.OnError)
 	}

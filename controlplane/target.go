@@ -65,6 +65,16 @@ type Failure struct {
 	Position  int    `json:"position,omitempty"`  // character within the statement, from 1; 0: PostgreSQL gave none
 	SQL       string `json:"sql,omitempty"`       // the statement as the file has it
 	Hint      string `json:"hint,omitempty"`
+
+	Blocker *Blocker `json:"blocker,omitempty"` // who held the lock that was waited for
+}
+
+// Blocker is a session that somebody waited for.
+type Blocker struct {
+	PID   int    `json:"pid"`
+	Login string `json:"login,omitempty"`
+	AgeMS int64  `json:"age_ms,omitempty"` // of its transaction
+	Query string `json:"query,omitempty"`  // its last, shortened, without the values in it
 }
 
 // String is one line: file, statement, position, SQLSTATE and message.

@@ -3,12 +3,14 @@
 package ent
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
+	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/ent/batch"
 )
 
@@ -23,6 +25,8 @@ type Batch struct {
 	Number int `json:"number,omitempty"`
 	// ClusterID holds the value of the "cluster_id" field.
 	ClusterID string `json:"cluster_id,omitempty"`
+	// DatabaseID holds the value of the "database_id" field.
+	DatabaseID string `json:"database_id,omitempty"`
 	// Direction holds the value of the "direction" field.
 	Direction string `json:"direction,omitempty"`
 	// State holds the value of the "state" field.
@@ -33,7 +37,15 @@ type Batch struct {
 	Worker string `json:"worker,omitempty"`
 	// LeaseUntil holds the value of the "lease_until" field.
 	LeaseUntil *time.Time `json:"lease_until,omitempty"`
-	// Parallelism holds the value of the "parallelism" field.
+	// LeasedAt holds the value of the "leased_at" field.
+	LeasedAt *time.Time `json:"leased_at,omitempty"`
+	// targets put into it
+	Size int `json:"size,omitempty"`
+	// of them, reported
+	Finished int `json:"finished,omitempty"`
+	// InHand holds the value of the "in_hand" field.
+	InHand []controlplane.InHand `json:"in_hand,omitempty"`
+	// tenants at a time that it was handed out with
 	Parallelism int `json:"parallelism,omitempty"`
 	// UpdatedAt holds the value of the "updated_at" field.
 	UpdatedAt    time.Time `json:"updated_at,omitempty"`
@@ -45,11 +57,13 @@ func (*Batch) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case batch.FieldID, batch.FieldNumber, batch.FieldEpoch, batch.FieldParallelism:
+		case batch.FieldInHand:
+			values[i] = new([]byte)
+		case batch.FieldID, batch.FieldNumber, batch.FieldEpoch, batch.FieldSize, batch.FieldFinished, batch.FieldParallelism:
 			values[i] = new(sql.NullInt64)
-		case batch.FieldRolloutID, batch.FieldClusterID, batch.FieldDirection, batch.FieldState, batch.FieldWorker:
+		case batch.FieldRolloutID, batch.FieldClusterID, batch.FieldDatabaseID, batch.FieldDirection, batch.FieldState, batch.FieldWorker:
 			values[i] = new(sql.NullString)
-		case batch.FieldLeaseUntil, batch.FieldUpdatedAt:
+		case batch.FieldLeaseUntil, batch.FieldLeasedAt, batch.FieldUpdatedAt:
 			values[i] = new(sql.NullTime)
 		default:
 			values[i] = new(sql.UnknownType)
@@ -90,6 +104,12 @@ func (_m *Batch) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.ClusterID = value.String
 			}
+		case batch.FieldDatabaseID:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field database_id", values[i])
+			} else if value.Valid {
+				_m.DatabaseID = value.String
+			}
 		case batch.FieldDirection:
 			if value, ok := values[i].(*sql.NullString); !ok {
 				return fmt.Errorf("unexpected type %T for field direction", values[i])
@@ -120,6 +140,33 @@ func (_m *Batch) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.LeaseUntil = new(time.Time)
 				*_m.LeaseUntil = value.Time
+			}
+		case batch.FieldLeasedAt:
+			if value, ok := values[i].(*sql.NullTime); !ok {
+				return fmt.Errorf("unexpected type %T for field leased_at", values[i])
+			} else if value.Valid {
+				_m.LeasedAt = new(time.Time)
+				*_m.LeasedAt = value.Time
+			}
+		case batch.FieldSize:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field size", values[i])
+			} else if value.Valid {
+				_m.Size = int(value.Int64)
+			}
+		case batch.FieldFinished:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field finished", values[i])
+			} else if value.Valid {
+				_m.Finished = int(value.Int64)
+			}
+		case batch.FieldInHand:
+			if value, ok := values[i].(*[]byte); !ok {
+				return fmt.Errorf("unexpected type %T for field in_hand", values[i])
+			} else if value != nil && len(*value) > 0 {
+				if err := json.Unmarshal(*value, &_m.InHand); err != nil {
+					return fmt.Errorf("unmarshal field in_hand: %w", err)
+				}
 			}
 		case batch.FieldParallelism:
 			if value, ok := values[i].(*sql.NullInt64); !ok {
@@ -178,6 +225,9 @@ func (_m *Batch) String() string {
 	builder.WriteString("cluster_id=")
 	builder.WriteString(_m.ClusterID)
 	builder.WriteString(", ")
+	builder.WriteString("database_id=")
+	builder.WriteString(_m.DatabaseID)
+	builder.WriteString(", ")
 	builder.WriteString("direction=")
 	builder.WriteString(_m.Direction)
 	builder.WriteString(", ")
@@ -194,6 +244,20 @@ func (_m *Batch) String() string {
 		builder.WriteString("lease_until=")
 		builder.WriteString(v.Format(time.ANSIC))
 	}
+	builder.WriteString(", ")
+	if v := _m.LeasedAt; v != nil {
+		builder.WriteString("leased_at=")
+		builder.WriteString(v.Format(time.ANSIC))
+	}
+	builder.WriteString(", ")
+	builder.WriteString("size=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Size))
+	builder.WriteString(", ")
+	builder.WriteString("finished=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Finished))
+	builder.WriteString(", ")
+	builder.WriteString("in_hand=")
+	builder.WriteString(fmt.Sprintf("%v", _m.InHand))
 	builder.WriteString(", ")
 	builder.WriteString("parallelism=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Parallelism))

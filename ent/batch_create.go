@@ -11,6 +11,7 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
+	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/ent/batch"
 )
 
@@ -37,6 +38,20 @@ func (_c *BatchCreate) SetNumber(v int) *BatchCreate {
 // SetClusterID sets the "cluster_id" field.
 func (_c *BatchCreate) SetClusterID(v string) *BatchCreate {
 	_c.mutation.SetClusterID(v)
+	return _c
+}
+
+// SetDatabaseID sets the "database_id" field.
+func (_c *BatchCreate) SetDatabaseID(v string) *BatchCreate {
+	_c.mutation.SetDatabaseID(v)
+	return _c
+}
+
+// SetNillableDatabaseID sets the "database_id" field if the given value is not nil.
+func (_c *BatchCreate) SetNillableDatabaseID(v *string) *BatchCreate {
+	if v != nil {
+		_c.SetDatabaseID(*v)
+	}
 	return _c
 }
 
@@ -99,6 +114,54 @@ func (_c *BatchCreate) SetNillableLeaseUntil(v *time.Time) *BatchCreate {
 	if v != nil {
 		_c.SetLeaseUntil(*v)
 	}
+	return _c
+}
+
+// SetLeasedAt sets the "leased_at" field.
+func (_c *BatchCreate) SetLeasedAt(v time.Time) *BatchCreate {
+	_c.mutation.SetLeasedAt(v)
+	return _c
+}
+
+// SetNillableLeasedAt sets the "leased_at" field if the given value is not nil.
+func (_c *BatchCreate) SetNillableLeasedAt(v *time.Time) *BatchCreate {
+	if v != nil {
+		_c.SetLeasedAt(*v)
+	}
+	return _c
+}
+
+// SetSize sets the "size" field.
+func (_c *BatchCreate) SetSize(v int) *BatchCreate {
+	_c.mutation.SetSize(v)
+	return _c
+}
+
+// SetNillableSize sets the "size" field if the given value is not nil.
+func (_c *BatchCreate) SetNillableSize(v *int) *BatchCreate {
+	if v != nil {
+		_c.SetSize(*v)
+	}
+	return _c
+}
+
+// SetFinished sets the "finished" field.
+func (_c *BatchCreate) SetFinished(v int) *BatchCreate {
+	_c.mutation.SetFinished(v)
+	return _c
+}
+
+// SetNillableFinished sets the "finished" field if the given value is not nil.
+func (_c *BatchCreate) SetNillableFinished(v *int) *BatchCreate {
+	if v != nil {
+		_c.SetFinished(*v)
+	}
+	return _c
+}
+
+// SetInHand sets the "in_hand" field.
+func (_c *BatchCreate) SetInHand(v []controlplane.InHand) *BatchCreate {
+	_c.mutation.SetInHand(v)
 	return _c
 }
 
@@ -165,6 +228,10 @@ func (_c *BatchCreate) ExecX(ctx context.Context) {
 
 // defaults sets the default values of the builder before save.
 func (_c *BatchCreate) defaults() {
+	if _, ok := _c.mutation.DatabaseID(); !ok {
+		v := batch.DefaultDatabaseID
+		_c.mutation.SetDatabaseID(v)
+	}
 	if _, ok := _c.mutation.State(); !ok {
 		v := batch.DefaultState
 		_c.mutation.SetState(v)
@@ -176,6 +243,14 @@ func (_c *BatchCreate) defaults() {
 	if _, ok := _c.mutation.Worker(); !ok {
 		v := batch.DefaultWorker
 		_c.mutation.SetWorker(v)
+	}
+	if _, ok := _c.mutation.Size(); !ok {
+		v := batch.DefaultSize
+		_c.mutation.SetSize(v)
+	}
+	if _, ok := _c.mutation.Finished(); !ok {
+		v := batch.DefaultFinished
+		_c.mutation.SetFinished(v)
 	}
 	if _, ok := _c.mutation.Parallelism(); !ok {
 		v := batch.DefaultParallelism
@@ -208,6 +283,9 @@ func (_c *BatchCreate) check() error {
 			return &ValidationError{Name: "cluster_id", err: fmt.Errorf(`ent: validator failed for field "Batch.cluster_id": %w`, err)}
 		}
 	}
+	if _, ok := _c.mutation.DatabaseID(); !ok {
+		return &ValidationError{Name: "database_id", err: errors.New(`ent: missing required field "Batch.database_id"`)}
+	}
 	if _, ok := _c.mutation.Direction(); !ok {
 		return &ValidationError{Name: "direction", err: errors.New(`ent: missing required field "Batch.direction"`)}
 	}
@@ -219,6 +297,12 @@ func (_c *BatchCreate) check() error {
 	}
 	if _, ok := _c.mutation.Worker(); !ok {
 		return &ValidationError{Name: "worker", err: errors.New(`ent: missing required field "Batch.worker"`)}
+	}
+	if _, ok := _c.mutation.Size(); !ok {
+		return &ValidationError{Name: "size", err: errors.New(`ent: missing required field "Batch.size"`)}
+	}
+	if _, ok := _c.mutation.Finished(); !ok {
+		return &ValidationError{Name: "finished", err: errors.New(`ent: missing required field "Batch.finished"`)}
 	}
 	if _, ok := _c.mutation.Parallelism(); !ok {
 		return &ValidationError{Name: "parallelism", err: errors.New(`ent: missing required field "Batch.parallelism"`)}
@@ -262,6 +346,10 @@ func (_c *BatchCreate) createSpec() (*Batch, *sqlgraph.CreateSpec) {
 		_spec.SetField(batch.FieldClusterID, field.TypeString, value)
 		_node.ClusterID = value
 	}
+	if value, ok := _c.mutation.DatabaseID(); ok {
+		_spec.SetField(batch.FieldDatabaseID, field.TypeString, value)
+		_node.DatabaseID = value
+	}
 	if value, ok := _c.mutation.Direction(); ok {
 		_spec.SetField(batch.FieldDirection, field.TypeString, value)
 		_node.Direction = value
@@ -281,6 +369,22 @@ func (_c *BatchCreate) createSpec() (*Batch, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.LeaseUntil(); ok {
 		_spec.SetField(batch.FieldLeaseUntil, field.TypeTime, value)
 		_node.LeaseUntil = &value
+	}
+	if value, ok := _c.mutation.LeasedAt(); ok {
+		_spec.SetField(batch.FieldLeasedAt, field.TypeTime, value)
+		_node.LeasedAt = &value
+	}
+	if value, ok := _c.mutation.Size(); ok {
+		_spec.SetField(batch.FieldSize, field.TypeInt, value)
+		_node.Size = value
+	}
+	if value, ok := _c.mutation.Finished(); ok {
+		_spec.SetField(batch.FieldFinished, field.TypeInt, value)
+		_node.Finished = value
+	}
+	if value, ok := _c.mutation.InHand(); ok {
+		_spec.SetField(batch.FieldInHand, field.TypeJSON, value)
+		_node.InHand = value
 	}
 	if value, ok := _c.mutation.Parallelism(); ok {
 		_spec.SetField(batch.FieldParallelism, field.TypeInt, value)
@@ -384,6 +488,18 @@ func (u *BatchUpsert) UpdateClusterID() *BatchUpsert {
 	return u
 }
 
+// SetDatabaseID sets the "database_id" field.
+func (u *BatchUpsert) SetDatabaseID(v string) *BatchUpsert {
+	u.Set(batch.FieldDatabaseID, v)
+	return u
+}
+
+// UpdateDatabaseID sets the "database_id" field to the value that was provided on create.
+func (u *BatchUpsert) UpdateDatabaseID() *BatchUpsert {
+	u.SetExcluded(batch.FieldDatabaseID)
+	return u
+}
+
 // SetDirection sets the "direction" field.
 func (u *BatchUpsert) SetDirection(v string) *BatchUpsert {
 	u.Set(batch.FieldDirection, v)
@@ -453,6 +569,72 @@ func (u *BatchUpsert) UpdateLeaseUntil() *BatchUpsert {
 // ClearLeaseUntil clears the value of the "lease_until" field.
 func (u *BatchUpsert) ClearLeaseUntil() *BatchUpsert {
 	u.SetNull(batch.FieldLeaseUntil)
+	return u
+}
+
+// SetLeasedAt sets the "leased_at" field.
+func (u *BatchUpsert) SetLeasedAt(v time.Time) *BatchUpsert {
+	u.Set(batch.FieldLeasedAt, v)
+	return u
+}
+
+// UpdateLeasedAt sets the "leased_at" field to the value that was provided on create.
+func (u *BatchUpsert) UpdateLeasedAt() *BatchUpsert {
+	u.SetExcluded(batch.FieldLeasedAt)
+	return u
+}
+
+// ClearLeasedAt clears the value of the "leased_at" field.
+func (u *BatchUpsert) ClearLeasedAt() *BatchUpsert {
+	u.SetNull(batch.FieldLeasedAt)
+	return u
+}
+
+// SetSize sets the "size" field.
+func (u *BatchUpsert) SetSize(v int) *BatchUpsert {
+	u.Set(batch.FieldSize, v)
+	return u
+}
+
+// UpdateSize sets the "size" field to the value that was provided on create.
+func (u *BatchUpsert) UpdateSize() *BatchUpsert {
+	u.SetExcluded(batch.FieldSize)
+	return u
+}
+
+// AddSize adds v to the "size" field.
+func (u *BatchUpsert) AddSize(v int) *BatchUpsert {
+	u.Add(batch.FieldSize, v)
+	return u
+}
+
+// SetFinished sets the "finished" field.
+func (u *BatchUpsert) SetFinished(v int) *BatchUpsert {
+	u.Set(batch.FieldFinished, v)
+	return u
+}
+
+// UpdateFinished sets the "finished" field to the value that was provided on create.
+func (u *BatchUpsert) UpdateFinished() *BatchUpsert {
+	u.SetExcluded(batch.FieldFinished)
+	return u
+}
+
+// AddFinished adds v to the "finished" field.
+func (u *BatchUpsert) AddFinished(v int) *BatchUpsert {
+	u.Add(batch.FieldFinished, v)
+	return u
+}
+
+// SetInHand sets the "in_hand" field.
+func (u *BatchUpsert) SetInHand(v []controlplane.InHand) *BatchUpsert {
+	u.Set(batch.FieldInHand, v)
+	return u
+}
+
+// UpdateInHand sets the "in_hand" field to the value that was provided on create.
+func (u *BatchUpsert) UpdateInHand() *BatchUpsert {
+	u.SetExcluded(batch.FieldInHand)
 	return u
 }
 
@@ -575,6 +757,20 @@ func (u *BatchUpsertOne) UpdateClusterID() *BatchUpsertOne {
 	})
 }
 
+// SetDatabaseID sets the "database_id" field.
+func (u *BatchUpsertOne) SetDatabaseID(v string) *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetDatabaseID(v)
+	})
+}
+
+// UpdateDatabaseID sets the "database_id" field to the value that was provided on create.
+func (u *BatchUpsertOne) UpdateDatabaseID() *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateDatabaseID()
+	})
+}
+
 // SetDirection sets the "direction" field.
 func (u *BatchUpsertOne) SetDirection(v string) *BatchUpsertOne {
 	return u.Update(func(s *BatchUpsert) {
@@ -656,6 +852,83 @@ func (u *BatchUpsertOne) UpdateLeaseUntil() *BatchUpsertOne {
 func (u *BatchUpsertOne) ClearLeaseUntil() *BatchUpsertOne {
 	return u.Update(func(s *BatchUpsert) {
 		s.ClearLeaseUntil()
+	})
+}
+
+// SetLeasedAt sets the "leased_at" field.
+func (u *BatchUpsertOne) SetLeasedAt(v time.Time) *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetLeasedAt(v)
+	})
+}
+
+// UpdateLeasedAt sets the "leased_at" field to the value that was provided on create.
+func (u *BatchUpsertOne) UpdateLeasedAt() *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateLeasedAt()
+	})
+}
+
+// ClearLeasedAt clears the value of the "leased_at" field.
+func (u *BatchUpsertOne) ClearLeasedAt() *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.ClearLeasedAt()
+	})
+}
+
+// SetSize sets the "size" field.
+func (u *BatchUpsertOne) SetSize(v int) *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetSize(v)
+	})
+}
+
+// AddSize adds v to the "size" field.
+func (u *BatchUpsertOne) AddSize(v int) *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.AddSize(v)
+	})
+}
+
+// UpdateSize sets the "size" field to the value that was provided on create.
+func (u *BatchUpsertOne) UpdateSize() *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateSize()
+	})
+}
+
+// SetFinished sets the "finished" field.
+func (u *BatchUpsertOne) SetFinished(v int) *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetFinished(v)
+	})
+}
+
+// AddFinished adds v to the "finished" field.
+func (u *BatchUpsertOne) AddFinished(v int) *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.AddFinished(v)
+	})
+}
+
+// UpdateFinished sets the "finished" field to the value that was provided on create.
+func (u *BatchUpsertOne) UpdateFinished() *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateFinished()
+	})
+}
+
+// SetInHand sets the "in_hand" field.
+func (u *BatchUpsertOne) SetInHand(v []controlplane.InHand) *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetInHand(v)
+	})
+}
+
+// UpdateInHand sets the "in_hand" field to the value that was provided on create.
+func (u *BatchUpsertOne) UpdateInHand() *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateInHand()
 	})
 }
 
@@ -947,6 +1220,20 @@ func (u *BatchUpsertBulk) UpdateClusterID() *BatchUpsertBulk {
 	})
 }
 
+// SetDatabaseID sets the "database_id" field.
+func (u *BatchUpsertBulk) SetDatabaseID(v string) *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetDatabaseID(v)
+	})
+}
+
+// UpdateDatabaseID sets the "database_id" field to the value that was provided on create.
+func (u *BatchUpsertBulk) UpdateDatabaseID() *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateDatabaseID()
+	})
+}
+
 // SetDirection sets the "direction" field.
 func (u *BatchUpsertBulk) SetDirection(v string) *BatchUpsertBulk {
 	return u.Update(func(s *BatchUpsert) {
@@ -1028,6 +1315,83 @@ func (u *BatchUpsertBulk) UpdateLeaseUntil() *BatchUpsertBulk {
 func (u *BatchUpsertBulk) ClearLeaseUntil() *BatchUpsertBulk {
 	return u.Update(func(s *BatchUpsert) {
 		s.ClearLeaseUntil()
+	})
+}
+
+// SetLeasedAt sets the "leased_at" field.
+func (u *BatchUpsertBulk) SetLeasedAt(v time.Time) *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetLeasedAt(v)
+	})
+}
+
+// UpdateLeasedAt sets the "leased_at" field to the value that was provided on create.
+func (u *BatchUpsertBulk) UpdateLeasedAt() *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateLeasedAt()
+	})
+}
+
+// ClearLeasedAt clears the value of the "leased_at" field.
+func (u *BatchUpsertBulk) ClearLeasedAt() *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.ClearLeasedAt()
+	})
+}
+
+// SetSize sets the "size" field.
+func (u *BatchUpsertBulk) SetSize(v int) *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetSize(v)
+	})
+}
+
+// AddSize adds v to the "size" field.
+func (u *BatchUpsertBulk) AddSize(v int) *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.AddSize(v)
+	})
+}
+
+// UpdateSize sets the "size" field to the value that was provided on create.
+func (u *BatchUpsertBulk) UpdateSize() *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateSize()
+	})
+}
+
+// SetFinished sets the "finished" field.
+func (u *BatchUpsertBulk) SetFinished(v int) *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetFinished(v)
+	})
+}
+
+// AddFinished adds v to the "finished" field.
+func (u *BatchUpsertBulk) AddFinished(v int) *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.AddFinished(v)
+	})
+}
+
+// UpdateFinished sets the "finished" field to the value that was provided on create.
+func (u *BatchUpsertBulk) UpdateFinished() *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateFinished()
+	})
+}
+
+// SetInHand sets the "in_hand" field.
+func (u *BatchUpsertBulk) SetInHand(v []controlplane.InHand) *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetInHand(v)
+	})
+}
+
+// UpdateInHand sets the "in_hand" field to the value that was provided on create.
+func (u *BatchUpsertBulk) UpdateInHand() *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateInHand()
 	})
 }
 

@@ -10,7 +10,9 @@ import (
 
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
+	"entgo.io/ent/dialect/sql/sqljson"
 	"entgo.io/ent/schema/field"
+	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/ent/batch"
 	"github.com/manorhq/manor/ent/predicate"
 )
@@ -74,6 +76,20 @@ func (_u *BatchUpdate) SetClusterID(v string) *BatchUpdate {
 func (_u *BatchUpdate) SetNillableClusterID(v *string) *BatchUpdate {
 	if v != nil {
 		_u.SetClusterID(*v)
+	}
+	return _u
+}
+
+// SetDatabaseID sets the "database_id" field.
+func (_u *BatchUpdate) SetDatabaseID(v string) *BatchUpdate {
+	_u.mutation.SetDatabaseID(v)
+	return _u
+}
+
+// SetNillableDatabaseID sets the "database_id" field if the given value is not nil.
+func (_u *BatchUpdate) SetNillableDatabaseID(v *string) *BatchUpdate {
+	if v != nil {
+		_u.SetDatabaseID(*v)
 	}
 	return _u
 }
@@ -158,6 +174,80 @@ func (_u *BatchUpdate) SetNillableLeaseUntil(v *time.Time) *BatchUpdate {
 // ClearLeaseUntil clears the value of the "lease_until" field.
 func (_u *BatchUpdate) ClearLeaseUntil() *BatchUpdate {
 	_u.mutation.ClearLeaseUntil()
+	return _u
+}
+
+// SetLeasedAt sets the "leased_at" field.
+func (_u *BatchUpdate) SetLeasedAt(v time.Time) *BatchUpdate {
+	_u.mutation.SetLeasedAt(v)
+	return _u
+}
+
+// SetNillableLeasedAt sets the "leased_at" field if the given value is not nil.
+func (_u *BatchUpdate) SetNillableLeasedAt(v *time.Time) *BatchUpdate {
+	if v != nil {
+		_u.SetLeasedAt(*v)
+	}
+	return _u
+}
+
+// ClearLeasedAt clears the value of the "leased_at" field.
+func (_u *BatchUpdate) ClearLeasedAt() *BatchUpdate {
+	_u.mutation.ClearLeasedAt()
+	return _u
+}
+
+// SetSize sets the "size" field.
+func (_u *BatchUpdate) SetSize(v int) *BatchUpdate {
+	_u.mutation.ResetSize()
+	_u.mutation.SetSize(v)
+	return _u
+}
+
+// SetNillableSize sets the "size" field if the given value is not nil.
+func (_u *BatchUpdate) SetNillableSize(v *int) *BatchUpdate {
+	if v != nil {
+		_u.SetSize(*v)
+	}
+	return _u
+}
+
+// AddSize adds value to the "size" field.
+func (_u *BatchUpdate) AddSize(v int) *BatchUpdate {
+	_u.mutation.AddSize(v)
+	return _u
+}
+
+// SetFinished sets the "finished" field.
+func (_u *BatchUpdate) SetFinished(v int) *BatchUpdate {
+	_u.mutation.ResetFinished()
+	_u.mutation.SetFinished(v)
+	return _u
+}
+
+// SetNillableFinished sets the "finished" field if the given value is not nil.
+func (_u *BatchUpdate) SetNillableFinished(v *int) *BatchUpdate {
+	if v != nil {
+		_u.SetFinished(*v)
+	}
+	return _u
+}
+
+// AddFinished adds value to the "finished" field.
+func (_u *BatchUpdate) AddFinished(v int) *BatchUpdate {
+	_u.mutation.AddFinished(v)
+	return _u
+}
+
+// SetInHand sets the "in_hand" field.
+func (_u *BatchUpdate) SetInHand(v []controlplane.InHand) *BatchUpdate {
+	_u.mutation.SetInHand(v)
+	return _u
+}
+
+// AppendInHand appends value to the "in_hand" field.
+func (_u *BatchUpdate) AppendInHand(v []controlplane.InHand) *BatchUpdate {
+	_u.mutation.AppendInHand(v)
 	return _u
 }
 
@@ -274,6 +364,9 @@ func (_u *BatchUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if value, ok := _u.mutation.ClusterID(); ok {
 		_spec.SetField(batch.FieldClusterID, field.TypeString, value)
 	}
+	if value, ok := _u.mutation.DatabaseID(); ok {
+		_spec.SetField(batch.FieldDatabaseID, field.TypeString, value)
+	}
 	if value, ok := _u.mutation.Direction(); ok {
 		_spec.SetField(batch.FieldDirection, field.TypeString, value)
 	}
@@ -294,6 +387,32 @@ func (_u *BatchUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if _u.mutation.LeaseUntilCleared() {
 		_spec.ClearField(batch.FieldLeaseUntil, field.TypeTime)
+	}
+	if value, ok := _u.mutation.LeasedAt(); ok {
+		_spec.SetField(batch.FieldLeasedAt, field.TypeTime, value)
+	}
+	if _u.mutation.LeasedAtCleared() {
+		_spec.ClearField(batch.FieldLeasedAt, field.TypeTime)
+	}
+	if value, ok := _u.mutation.Size(); ok {
+		_spec.SetField(batch.FieldSize, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedSize(); ok {
+		_spec.AddField(batch.FieldSize, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.Finished(); ok {
+		_spec.SetField(batch.FieldFinished, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedFinished(); ok {
+		_spec.AddField(batch.FieldFinished, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.InHand(); ok {
+		_spec.SetField(batch.FieldInHand, field.TypeJSON, value)
+	}
+	if value, ok := _u.mutation.AppendedInHand(); ok {
+		_spec.AddModifier(func(u *sql.UpdateBuilder) {
+			sqljson.Append(u, batch.FieldInHand, value)
+		})
 	}
 	if value, ok := _u.mutation.Parallelism(); ok {
 		_spec.SetField(batch.FieldParallelism, field.TypeInt, value)
@@ -371,6 +490,20 @@ func (_u *BatchUpdateOne) SetClusterID(v string) *BatchUpdateOne {
 func (_u *BatchUpdateOne) SetNillableClusterID(v *string) *BatchUpdateOne {
 	if v != nil {
 		_u.SetClusterID(*v)
+	}
+	return _u
+}
+
+// SetDatabaseID sets the "database_id" field.
+func (_u *BatchUpdateOne) SetDatabaseID(v string) *BatchUpdateOne {
+	_u.mutation.SetDatabaseID(v)
+	return _u
+}
+
+// SetNillableDatabaseID sets the "database_id" field if the given value is not nil.
+func (_u *BatchUpdateOne) SetNillableDatabaseID(v *string) *BatchUpdateOne {
+	if v != nil {
+		_u.SetDatabaseID(*v)
 	}
 	return _u
 }
@@ -455,6 +588,80 @@ func (_u *BatchUpdateOne) SetNillableLeaseUntil(v *time.Time) *BatchUpdateOne {
 // ClearLeaseUntil clears the value of the "lease_until" field.
 func (_u *BatchUpdateOne) ClearLeaseUntil() *BatchUpdateOne {
 	_u.mutation.ClearLeaseUntil()
+	return _u
+}
+
+// SetLeasedAt sets the "leased_at" field.
+func (_u *BatchUpdateOne) SetLeasedAt(v time.Time) *BatchUpdateOne {
+	_u.mutation.SetLeasedAt(v)
+	return _u
+}
+
+// SetNillableLeasedAt sets the "leased_at" field if the given value is not nil.
+func (_u *BatchUpdateOne) SetNillableLeasedAt(v *time.Time) *BatchUpdateOne {
+	if v != nil {
+		_u.SetLeasedAt(*v)
+	}
+	return _u
+}
+
+// ClearLeasedAt clears the value of the "leased_at" field.
+func (_u *BatchUpdateOne) ClearLeasedAt() *BatchUpdateOne {
+	_u.mutation.ClearLeasedAt()
+	return _u
+}
+
+// SetSize sets the "size" field.
+func (_u *BatchUpdateOne) SetSize(v int) *BatchUpdateOne {
+	_u.mutation.ResetSize()
+	_u.mutation.SetSize(v)
+	return _u
+}
+
+// SetNillableSize sets the "size" field if the given value is not nil.
+func (_u *BatchUpdateOne) SetNillableSize(v *int) *BatchUpdateOne {
+	if v != nil {
+		_u.SetSize(*v)
+	}
+	return _u
+}
+
+// AddSize adds value to the "size" field.
+func (_u *BatchUpdateOne) AddSize(v int) *BatchUpdateOne {
+	_u.mutation.AddSize(v)
+	return _u
+}
+
+// SetFinished sets the "finished" field.
+func (_u *BatchUpdateOne) SetFinished(v int) *BatchUpdateOne {
+	_u.mutation.ResetFinished()
+	_u.mutation.SetFinished(v)
+	return _u
+}
+
+// SetNillableFinished sets the "finished" field if the given value is not nil.
+func (_u *BatchUpdateOne) SetNillableFinished(v *int) *BatchUpdateOne {
+	if v != nil {
+		_u.SetFinished(*v)
+	}
+	return _u
+}
+
+// AddFinished adds value to the "finished" field.
+func (_u *BatchUpdateOne) AddFinished(v int) *BatchUpdateOne {
+	_u.mutation.AddFinished(v)
+	return _u
+}
+
+// SetInHand sets the "in_hand" field.
+func (_u *BatchUpdateOne) SetInHand(v []controlplane.InHand) *BatchUpdateOne {
+	_u.mutation.SetInHand(v)
+	return _u
+}
+
+// AppendInHand appends value to the "in_hand" field.
+func (_u *BatchUpdateOne) AppendInHand(v []controlplane.InHand) *BatchUpdateOne {
+	_u.mutation.AppendInHand(v)
 	return _u
 }
 
@@ -601,6 +808,9 @@ func (_u *BatchUpdateOne) sqlSave(ctx context.Context) (_node *Batch, err error)
 	if value, ok := _u.mutation.ClusterID(); ok {
 		_spec.SetField(batch.FieldClusterID, field.TypeString, value)
 	}
+	if value, ok := _u.mutation.DatabaseID(); ok {
+		_spec.SetField(batch.FieldDatabaseID, field.TypeString, value)
+	}
 	if value, ok := _u.mutation.Direction(); ok {
 		_spec.SetField(batch.FieldDirection, field.TypeString, value)
 	}
@@ -621,6 +831,32 @@ func (_u *BatchUpdateOne) sqlSave(ctx context.Context) (_node *Batch, err error)
 	}
 	if _u.mutation.LeaseUntilCleared() {
 		_spec.ClearField(batch.FieldLeaseUntil, field.TypeTime)
+	}
+	if value, ok := _u.mutation.LeasedAt(); ok {
+		_spec.SetField(batch.FieldLeasedAt, field.TypeTime, value)
+	}
+	if _u.mutation.LeasedAtCleared() {
+		_spec.ClearField(batch.FieldLeasedAt, field.TypeTime)
+	}
+	if value, ok := _u.mutation.Size(); ok {
+		_spec.SetField(batch.FieldSize, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedSize(); ok {
+		_spec.AddField(batch.FieldSize, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.Finished(); ok {
+		_spec.SetField(batch.FieldFinished, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedFinished(); ok {
+		_spec.AddField(batch.FieldFinished, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.InHand(); ok {
+		_spec.SetField(batch.FieldInHand, field.TypeJSON, value)
+	}
+	if value, ok := _u.mutation.AppendedInHand(); ok {
+		_spec.AddModifier(func(u *sql.UpdateBuilder) {
+			sqljson.Append(u, batch.FieldInHand, value)
+		})
 	}
 	if value, ok := _u.mutation.Parallelism(); ok {
 		_spec.SetField(batch.FieldParallelism, field.TypeInt, value)

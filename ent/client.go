@@ -14,6 +14,7 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
+	"github.com/manorhq/manor/ent/allotment"
 	"github.com/manorhq/manor/ent/auditrecord"
 	"github.com/manorhq/manor/ent/batch"
 	"github.com/manorhq/manor/ent/cluster"
@@ -26,6 +27,7 @@ import (
 	"github.com/manorhq/manor/ent/setting"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
+	"github.com/manorhq/manor/ent/worker"
 
 	stdsql "database/sql"
 )
@@ -35,6 +37,8 @@ type Client struct {
 	config
 	// Schema is the client for creating, migrating and dropping schema.
 	Schema *migrate.Schema
+	// Allotment is the client for interacting with the Allotment builders.
+	Allotment *AllotmentClient
 	// AuditRecord is the client for interacting with the AuditRecord builders.
 	AuditRecord *AuditRecordClient
 	// Batch is the client for interacting with the Batch builders.
@@ -59,6 +63,8 @@ type Client struct {
 	Target *TargetClient
 	// Tenant is the client for interacting with the Tenant builders.
 	Tenant *TenantClient
+	// Worker is the client for interacting with the Worker builders.
+	Worker *WorkerClient
 }
 
 // NewClient creates a new client configured with the given options.
@@ -70,6 +76,7 @@ func NewClient(opts ...Option) *Client {
 
 func (c *Client) init() {
 	c.Schema = migrate.NewSchema(c.driver)
+	c.Allotment = NewAllotmentClient(c.config)
 	c.AuditRecord = NewAuditRecordClient(c.config)
 	c.Batch = NewBatchClient(c.config)
 	c.Cluster = NewClusterClient(c.config)
@@ -82,6 +89,7 @@ func (c *Client) init() {
 	c.Setting = NewSettingClient(c.config)
 	c.Target = NewTargetClient(c.config)
 	c.Tenant = NewTenantClient(c.config)
+	c.Worker = NewWorkerClient(c.config)
 }
 
 type (
@@ -174,6 +182,7 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 	return &Tx{
 		ctx:         ctx,
 		config:      cfg,
+		Allotment:   NewAllotmentClient(cfg),
 		AuditRecord: NewAuditRecordClient(cfg),
 		Batch:       NewBatchClient(cfg),
 		Cluster:     NewClusterClient(cfg),
@@ -186,6 +195,7 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 		Setting:     NewSettingClient(cfg),
 		Target:      NewTargetClient(cfg),
 		Tenant:      NewTenantClient(cfg),
+		Worker:      NewWorkerClient(cfg),
 	}, nil
 }
 
@@ -205,6 +215,7 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 	return &Tx{
 		ctx:         ctx,
 		config:      cfg,
+		Allotment:   NewAllotmentClient(cfg),
 		AuditRecord: NewAuditRecordClient(cfg),
 		Batch:       NewBatchClient(cfg),
 		Cluster:     NewClusterClient(cfg),
@@ -217,13 +228,14 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 		Setting:     NewSettingClient(cfg),
 		Target:      NewTargetClient(cfg),
 		Tenant:      NewTenantClient(cfg),
+		Worker:      NewWorkerClient(cfg),
 	}, nil
 }
 
 // Debug returns a new debug-client. It's used to get verbose logging on specific operations.
 //
 //	client.Debug().
-//		AuditRecord.
+//		Allotment.
 //		Query().
 //		Count(ctx)
 func (c *Client) Debug() *Client {
@@ -246,8 +258,9 @@ func (c *Client) Close() error {
 // In order to add hooks to a specific client, call: `client.Node.Use(...)`.
 func (c *Client) Use(hooks ...Hook) {
 	for _, n := range []interface{ Use(...Hook) }{
-		c.AuditRecord, c.Batch, c.Cluster, c.Credential, c.Database, c.Event,
-		c.Placement, c.Release, c.Rollout, c.Setting, c.Target, c.Tenant,
+		c.Allotment, c.AuditRecord, c.Batch, c.Cluster, c.Credential, c.Database,
+		c.Event, c.Placement, c.Release, c.Rollout, c.Setting, c.Target, c.Tenant,
+		c.Worker,
 	} {
 		n.Use(hooks...)
 	}
@@ -257,8 +270,9 @@ func (c *Client) Use(hooks ...Hook) {
 // In order to add interceptors to a specific client, call: `client.Node.Intercept(...)`.
 func (c *Client) Intercept(interceptors ...Interceptor) {
 	for _, n := range []interface{ Intercept(...Interceptor) }{
-		c.AuditRecord, c.Batch, c.Cluster, c.Credential, c.Database, c.Event,
-		c.Placement, c.Release, c.Rollout, c.Setting, c.Target, c.Tenant,
+		c.Allotment, c.AuditRecord, c.Batch, c.Cluster, c.Credential, c.Database,
+		c.Event, c.Placement, c.Release, c.Rollout, c.Setting, c.Target, c.Tenant,
+		c.Worker,
 	} {
 		n.Intercept(interceptors...)
 	}
@@ -267,6 +281,8 @@ func (c *Client) Intercept(interceptors ...Interceptor) {
 // Mutate implements the ent.Mutator interface.
 func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 	switch m := m.(type) {
+	case *AllotmentMutation:
+		return c.Allotment.mutate(ctx, m)
 	case *AuditRecordMutation:
 		return c.AuditRecord.mutate(ctx, m)
 	case *BatchMutation:
@@ -291,8 +307,143 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.Target.mutate(ctx, m)
 	case *TenantMutation:
 		return c.Tenant.mutate(ctx, m)
+	case *WorkerMutation:
+		return c.Worker.mutate(ctx, m)
 	default:
 		return nil, fmt.Errorf("ent: unknown mutation type %T", m)
+	}
+}
+
+// AllotmentClient is a client for the Allotment schema.
+type AllotmentClient struct {
+	config
+}
+
+// NewAllotmentClient returns a client for the Allotment from the given config.
+func NewAllotmentClient(c config) *AllotmentClient {
+	return &AllotmentClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `allotment.Hooks(f(g(h())))`.
+func (c *AllotmentClient) Use(hooks ...Hook) {
+	c.hooks.Allotment = append(c.hooks.Allotment, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `allotment.Intercept(f(g(h())))`.
+func (c *AllotmentClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Allotment = append(c.inters.Allotment, interceptors...)
+}
+
+// Create returns a builder for creating a Allotment entity.
+func (c *AllotmentClient) Create() *AllotmentCreate {
+	mutation := newAllotmentMutation(c.config, OpCreate)
+	return &AllotmentCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Allotment entities.
+func (c *AllotmentClient) CreateBulk(builders ...*AllotmentCreate) *AllotmentCreateBulk {
+	return &AllotmentCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *AllotmentClient) MapCreateBulk(slice any, setFunc func(*AllotmentCreate, int)) *AllotmentCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &AllotmentCreateBulk{err: fmt.Errorf("calling to AllotmentClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*AllotmentCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &AllotmentCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Allotment.
+func (c *AllotmentClient) Update() *AllotmentUpdate {
+	mutation := newAllotmentMutation(c.config, OpUpdate)
+	return &AllotmentUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *AllotmentClient) UpdateOne(_m *Allotment) *AllotmentUpdateOne {
+	mutation := newAllotmentMutation(c.config, OpUpdateOne, withAllotment(_m))
+	return &AllotmentUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *AllotmentClient) UpdateOneID(id int) *AllotmentUpdateOne {
+	mutation := newAllotmentMutation(c.config, OpUpdateOne, withAllotmentID(id))
+	return &AllotmentUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Allotment.
+func (c *AllotmentClient) Delete() *AllotmentDelete {
+	mutation := newAllotmentMutation(c.config, OpDelete)
+	return &AllotmentDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *AllotmentClient) DeleteOne(_m *Allotment) *AllotmentDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *AllotmentClient) DeleteOneID(id int) *AllotmentDeleteOne {
+	builder := c.Delete().Where(allotment.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &AllotmentDeleteOne{builder}
+}
+
+// Query returns a query builder for Allotment.
+func (c *AllotmentClient) Query() *AllotmentQuery {
+	return &AllotmentQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeAllotment},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Allotment entity by its id.
+func (c *AllotmentClient) Get(ctx context.Context, id int) (*Allotment, error) {
+	return c.Query().Where(allotment.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *AllotmentClient) GetX(ctx context.Context, id int) *Allotment {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *AllotmentClient) Hooks() []Hook {
+	return c.hooks.Allotment
+}
+
+// Interceptors returns the client interceptors.
+func (c *AllotmentClient) Interceptors() []Interceptor {
+	return c.inters.Allotment
+}
+
+func (c *AllotmentClient) mutate(ctx context.Context, m *AllotmentMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&AllotmentCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&AllotmentUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&AllotmentUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&AllotmentDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Allotment mutation op: %q", m.Op())
 	}
 }
 
@@ -1892,15 +2043,148 @@ func (c *TenantClient) mutate(ctx context.Context, m *TenantMutation) (Value, er
 	}
 }
 
+// WorkerClient is a client for the Worker schema.
+type WorkerClient struct {
+	config
+}
+
+// NewWorkerClient returns a client for the Worker from the given config.
+func NewWorkerClient(c config) *WorkerClient {
+	return &WorkerClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `worker.Hooks(f(g(h())))`.
+func (c *WorkerClient) Use(hooks ...Hook) {
+	c.hooks.Worker = append(c.hooks.Worker, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `worker.Intercept(f(g(h())))`.
+func (c *WorkerClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Worker = append(c.inters.Worker, interceptors...)
+}
+
+// Create returns a builder for creating a Worker entity.
+func (c *WorkerClient) Create() *WorkerCreate {
+	mutation := newWorkerMutation(c.config, OpCreate)
+	return &WorkerCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Worker entities.
+func (c *WorkerClient) CreateBulk(builders ...*WorkerCreate) *WorkerCreateBulk {
+	return &WorkerCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *WorkerClient) MapCreateBulk(slice any, setFunc func(*WorkerCreate, int)) *WorkerCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &WorkerCreateBulk{err: fmt.Errorf("calling to WorkerClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*WorkerCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &WorkerCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Worker.
+func (c *WorkerClient) Update() *WorkerUpdate {
+	mutation := newWorkerMutation(c.config, OpUpdate)
+	return &WorkerUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *WorkerClient) UpdateOne(_m *Worker) *WorkerUpdateOne {
+	mutation := newWorkerMutation(c.config, OpUpdateOne, withWorker(_m))
+	return &WorkerUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *WorkerClient) UpdateOneID(id string) *WorkerUpdateOne {
+	mutation := newWorkerMutation(c.config, OpUpdateOne, withWorkerID(id))
+	return &WorkerUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Worker.
+func (c *WorkerClient) Delete() *WorkerDelete {
+	mutation := newWorkerMutation(c.config, OpDelete)
+	return &WorkerDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *WorkerClient) DeleteOne(_m *Worker) *WorkerDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *WorkerClient) DeleteOneID(id string) *WorkerDeleteOne {
+	builder := c.Delete().Where(worker.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &WorkerDeleteOne{builder}
+}
+
+// Query returns a query builder for Worker.
+func (c *WorkerClient) Query() *WorkerQuery {
+	return &WorkerQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeWorker},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Worker entity by its id.
+func (c *WorkerClient) Get(ctx context.Context, id string) (*Worker, error) {
+	return c.Query().Where(worker.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *WorkerClient) GetX(ctx context.Context, id string) *Worker {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *WorkerClient) Hooks() []Hook {
+	return c.hooks.Worker
+}
+
+// Interceptors returns the client interceptors.
+func (c *WorkerClient) Interceptors() []Interceptor {
+	return c.inters.Worker
+}
+
+func (c *WorkerClient) mutate(ctx context.Context, m *WorkerMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&WorkerCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&WorkerUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&WorkerUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&WorkerDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Worker mutation op: %q", m.Op())
+	}
+}
+
 // hooks and interceptors per client, for fast access.
 type (
 	hooks struct {
-		AuditRecord, Batch, Cluster, Credential, Database, Event, Placement, Release,
-		Rollout, Setting, Target, Tenant []ent.Hook
+		Allotment, AuditRecord, Batch, Cluster, Credential, Database, Event, Placement,
+		Release, Rollout, Setting, Target, Tenant, Worker []ent.Hook
 	}
 	inters struct {
-		AuditRecord, Batch, Cluster, Credential, Database, Event, Placement, Release,
-		Rollout, Setting, Target, Tenant []ent.Interceptor
+		Allotment, AuditRecord, Batch, Cluster, Credential, Database, Event, Placement,
+		Release, Rollout, Setting, Target, Tenant, Worker []ent.Interceptor
 	}
 )
 

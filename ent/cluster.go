@@ -39,6 +39,12 @@ type Cluster struct {
 	Capacity int `json:"capacity,omitempty"`
 	// Density holds the value of the "density" field.
 	Density int `json:"density,omitempty"`
+	// Connections holds the value of the "connections" field.
+	Connections int `json:"connections,omitempty"`
+	// MaxConnections holds the value of the "max_connections" field.
+	MaxConnections int `json:"max_connections,omitempty"`
+	// Flow holds the value of the "flow" field.
+	Flow controlplane.Flow `json:"flow,omitempty"`
 	// Extensions holds the value of the "extensions" field.
 	Extensions []string `json:"extensions,omitempty"`
 	// State holds the value of the "state" field.
@@ -61,9 +67,9 @@ func (*Cluster) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case cluster.FieldAddress, cluster.FieldAppAddress, cluster.FieldSealedPassword, cluster.FieldTLS, cluster.FieldLabels, cluster.FieldExtensions, cluster.FieldSkipped:
+		case cluster.FieldAddress, cluster.FieldAppAddress, cluster.FieldSealedPassword, cluster.FieldTLS, cluster.FieldLabels, cluster.FieldFlow, cluster.FieldExtensions, cluster.FieldSkipped:
 			values[i] = new([]byte)
-		case cluster.FieldCapacity, cluster.FieldDensity, cluster.FieldServerVersion:
+		case cluster.FieldCapacity, cluster.FieldDensity, cluster.FieldConnections, cluster.FieldMaxConnections, cluster.FieldServerVersion:
 			values[i] = new(sql.NullInt64)
 		case cluster.FieldID, cluster.FieldName, cluster.FieldLogin, cluster.FieldRegion, cluster.FieldState, cluster.FieldSystemID:
 			values[i] = new(sql.NullString)
@@ -157,6 +163,26 @@ func (_m *Cluster) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field density", values[i])
 			} else if value.Valid {
 				_m.Density = int(value.Int64)
+			}
+		case cluster.FieldConnections:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field connections", values[i])
+			} else if value.Valid {
+				_m.Connections = int(value.Int64)
+			}
+		case cluster.FieldMaxConnections:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field max_connections", values[i])
+			} else if value.Valid {
+				_m.MaxConnections = int(value.Int64)
+			}
+		case cluster.FieldFlow:
+			if value, ok := values[i].(*[]byte); !ok {
+				return fmt.Errorf("unexpected type %T for field flow", values[i])
+			} else if value != nil && len(*value) > 0 {
+				if err := json.Unmarshal(*value, &_m.Flow); err != nil {
+					return fmt.Errorf("unmarshal field flow: %w", err)
+				}
 			}
 		case cluster.FieldExtensions:
 			if value, ok := values[i].(*[]byte); !ok {
@@ -268,6 +294,15 @@ func (_m *Cluster) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("density=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Density))
+	builder.WriteString(", ")
+	builder.WriteString("connections=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Connections))
+	builder.WriteString(", ")
+	builder.WriteString("max_connections=")
+	builder.WriteString(fmt.Sprintf("%v", _m.MaxConnections))
+	builder.WriteString(", ")
+	builder.WriteString("flow=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Flow))
 	builder.WriteString(", ")
 	builder.WriteString("extensions=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Extensions))

@@ -108,6 +108,40 @@ func (_c *ClusterCreate) SetNillableDensity(v *int) *ClusterCreate {
 	return _c
 }
 
+// SetConnections sets the "connections" field.
+func (_c *ClusterCreate) SetConnections(v int) *ClusterCreate {
+	_c.mutation.SetConnections(v)
+	return _c
+}
+
+// SetNillableConnections sets the "connections" field if the given value is not nil.
+func (_c *ClusterCreate) SetNillableConnections(v *int) *ClusterCreate {
+	if v != nil {
+		_c.SetConnections(*v)
+	}
+	return _c
+}
+
+// SetMaxConnections sets the "max_connections" field.
+func (_c *ClusterCreate) SetMaxConnections(v int) *ClusterCreate {
+	_c.mutation.SetMaxConnections(v)
+	return _c
+}
+
+// SetNillableMaxConnections sets the "max_connections" field if the given value is not nil.
+func (_c *ClusterCreate) SetNillableMaxConnections(v *int) *ClusterCreate {
+	if v != nil {
+		_c.SetMaxConnections(*v)
+	}
+	return _c
+}
+
+// SetFlow sets the "flow" field.
+func (_c *ClusterCreate) SetFlow(v controlplane.Flow) *ClusterCreate {
+	_c.mutation.SetFlow(v)
+	return _c
+}
+
 // SetExtensions sets the "extensions" field.
 func (_c *ClusterCreate) SetExtensions(v []string) *ClusterCreate {
 	_c.mutation.SetExtensions(v)
@@ -243,6 +277,14 @@ func (_c *ClusterCreate) defaults() {
 		v := cluster.DefaultDensity
 		_c.mutation.SetDensity(v)
 	}
+	if _, ok := _c.mutation.Connections(); !ok {
+		v := cluster.DefaultConnections
+		_c.mutation.SetConnections(v)
+	}
+	if _, ok := _c.mutation.MaxConnections(); !ok {
+		v := cluster.DefaultMaxConnections
+		_c.mutation.SetMaxConnections(v)
+	}
 	if _, ok := _c.mutation.State(); !ok {
 		v := cluster.DefaultState
 		_c.mutation.SetState(v)
@@ -300,6 +342,12 @@ func (_c *ClusterCreate) check() error {
 	}
 	if _, ok := _c.mutation.Density(); !ok {
 		return &ValidationError{Name: "density", err: errors.New(`ent: missing required field "Cluster.density"`)}
+	}
+	if _, ok := _c.mutation.Connections(); !ok {
+		return &ValidationError{Name: "connections", err: errors.New(`ent: missing required field "Cluster.connections"`)}
+	}
+	if _, ok := _c.mutation.MaxConnections(); !ok {
+		return &ValidationError{Name: "max_connections", err: errors.New(`ent: missing required field "Cluster.max_connections"`)}
 	}
 	if _, ok := _c.mutation.State(); !ok {
 		return &ValidationError{Name: "state", err: errors.New(`ent: missing required field "Cluster.state"`)}
@@ -390,6 +438,18 @@ func (_c *ClusterCreate) createSpec() (*Cluster, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.Density(); ok {
 		_spec.SetField(cluster.FieldDensity, field.TypeInt, value)
 		_node.Density = value
+	}
+	if value, ok := _c.mutation.Connections(); ok {
+		_spec.SetField(cluster.FieldConnections, field.TypeInt, value)
+		_node.Connections = value
+	}
+	if value, ok := _c.mutation.MaxConnections(); ok {
+		_spec.SetField(cluster.FieldMaxConnections, field.TypeInt, value)
+		_node.MaxConnections = value
+	}
+	if value, ok := _c.mutation.Flow(); ok {
+		_spec.SetField(cluster.FieldFlow, field.TypeJSON, value)
+		_node.Flow = value
 	}
 	if value, ok := _c.mutation.Extensions(); ok {
 		_spec.SetField(cluster.FieldExtensions, field.TypeJSON, value)
@@ -606,6 +666,54 @@ func (u *ClusterUpsert) UpdateDensity() *ClusterUpsert {
 // AddDensity adds v to the "density" field.
 func (u *ClusterUpsert) AddDensity(v int) *ClusterUpsert {
 	u.Add(cluster.FieldDensity, v)
+	return u
+}
+
+// SetConnections sets the "connections" field.
+func (u *ClusterUpsert) SetConnections(v int) *ClusterUpsert {
+	u.Set(cluster.FieldConnections, v)
+	return u
+}
+
+// UpdateConnections sets the "connections" field to the value that was provided on create.
+func (u *ClusterUpsert) UpdateConnections() *ClusterUpsert {
+	u.SetExcluded(cluster.FieldConnections)
+	return u
+}
+
+// AddConnections adds v to the "connections" field.
+func (u *ClusterUpsert) AddConnections(v int) *ClusterUpsert {
+	u.Add(cluster.FieldConnections, v)
+	return u
+}
+
+// SetMaxConnections sets the "max_connections" field.
+func (u *ClusterUpsert) SetMaxConnections(v int) *ClusterUpsert {
+	u.Set(cluster.FieldMaxConnections, v)
+	return u
+}
+
+// UpdateMaxConnections sets the "max_connections" field to the value that was provided on create.
+func (u *ClusterUpsert) UpdateMaxConnections() *ClusterUpsert {
+	u.SetExcluded(cluster.FieldMaxConnections)
+	return u
+}
+
+// AddMaxConnections adds v to the "max_connections" field.
+func (u *ClusterUpsert) AddMaxConnections(v int) *ClusterUpsert {
+	u.Add(cluster.FieldMaxConnections, v)
+	return u
+}
+
+// SetFlow sets the "flow" field.
+func (u *ClusterUpsert) SetFlow(v controlplane.Flow) *ClusterUpsert {
+	u.Set(cluster.FieldFlow, v)
+	return u
+}
+
+// UpdateFlow sets the "flow" field to the value that was provided on create.
+func (u *ClusterUpsert) UpdateFlow() *ClusterUpsert {
+	u.SetExcluded(cluster.FieldFlow)
 	return u
 }
 
@@ -896,6 +1004,62 @@ func (u *ClusterUpsertOne) AddDensity(v int) *ClusterUpsertOne {
 func (u *ClusterUpsertOne) UpdateDensity() *ClusterUpsertOne {
 	return u.Update(func(s *ClusterUpsert) {
 		s.UpdateDensity()
+	})
+}
+
+// SetConnections sets the "connections" field.
+func (u *ClusterUpsertOne) SetConnections(v int) *ClusterUpsertOne {
+	return u.Update(func(s *ClusterUpsert) {
+		s.SetConnections(v)
+	})
+}
+
+// AddConnections adds v to the "connections" field.
+func (u *ClusterUpsertOne) AddConnections(v int) *ClusterUpsertOne {
+	return u.Update(func(s *ClusterUpsert) {
+		s.AddConnections(v)
+	})
+}
+
+// UpdateConnections sets the "connections" field to the value that was provided on create.
+func (u *ClusterUpsertOne) UpdateConnections() *ClusterUpsertOne {
+	return u.Update(func(s *ClusterUpsert) {
+		s.UpdateConnections()
+	})
+}
+
+// SetMaxConnections sets the "max_connections" field.
+func (u *ClusterUpsertOne) SetMaxConnections(v int) *ClusterUpsertOne {
+	return u.Update(func(s *ClusterUpsert) {
+		s.SetMaxConnections(v)
+	})
+}
+
+// AddMaxConnections adds v to the "max_connections" field.
+func (u *ClusterUpsertOne) AddMaxConnections(v int) *ClusterUpsertOne {
+	return u.Update(func(s *ClusterUpsert) {
+		s.AddMaxConnections(v)
+	})
+}
+
+// UpdateMaxConnections sets the "max_connections" field to the value that was provided on create.
+func (u *ClusterUpsertOne) UpdateMaxConnections() *ClusterUpsertOne {
+	return u.Update(func(s *ClusterUpsert) {
+		s.UpdateMaxConnections()
+	})
+}
+
+// SetFlow sets the "flow" field.
+func (u *ClusterUpsertOne) SetFlow(v controlplane.Flow) *ClusterUpsertOne {
+	return u.Update(func(s *ClusterUpsert) {
+		s.SetFlow(v)
+	})
+}
+
+// UpdateFlow sets the "flow" field to the value that was provided on create.
+func (u *ClusterUpsertOne) UpdateFlow() *ClusterUpsertOne {
+	return u.Update(func(s *ClusterUpsert) {
+		s.UpdateFlow()
 	})
 }
 
@@ -1366,6 +1530,62 @@ func (u *ClusterUpsertBulk) AddDensity(v int) *ClusterUpsertBulk {
 func (u *ClusterUpsertBulk) UpdateDensity() *ClusterUpsertBulk {
 	return u.Update(func(s *ClusterUpsert) {
 		s.UpdateDensity()
+	})
+}
+
+// SetConnections sets the "connections" field.
+func (u *ClusterUpsertBulk) SetConnections(v int) *ClusterUpsertBulk {
+	return u.Update(func(s *ClusterUpsert) {
+		s.SetConnections(v)
+	})
+}
+
+// AddConnections adds v to the "connections" field.
+func (u *ClusterUpsertBulk) AddConnections(v int) *ClusterUpsertBulk {
+	return u.Update(func(s *ClusterUpsert) {
+		s.AddConnections(v)
+	})
+}
+
+// UpdateConnections sets the "connections" field to the value that was provided on create.
+func (u *ClusterUpsertBulk) UpdateConnections() *ClusterUpsertBulk {
+	return u.Update(func(s *ClusterUpsert) {
+		s.UpdateConnections()
+	})
+}
+
+// SetMaxConnections sets the "max_connections" field.
+func (u *ClusterUpsertBulk) SetMaxConnections(v int) *ClusterUpsertBulk {
+	return u.Update(func(s *ClusterUpsert) {
+		s.SetMaxConnections(v)
+	})
+}
+
+// AddMaxConnections adds v to the "max_connections" field.
+func (u *ClusterUpsertBulk) AddMaxConnections(v int) *ClusterUpsertBulk {
+	return u.Update(func(s *ClusterUpsert) {
+		s.AddMaxConnections(v)
+	})
+}
+
+// UpdateMaxConnections sets the "max_connections" field to the value that was provided on create.
+func (u *ClusterUpsertBulk) UpdateMaxConnections() *ClusterUpsertBulk {
+	return u.Update(func(s *ClusterUpsert) {
+		s.UpdateMaxConnections()
+	})
+}
+
+// SetFlow sets the "flow" field.
+func (u *ClusterUpsertBulk) SetFlow(v controlplane.Flow) *ClusterUpsertBulk {
+	return u.Update(func(s *ClusterUpsert) {
+		s.SetFlow(v)
+	})
+}
+
+// UpdateFlow sets the "flow" field to the value that was provided on create.
+func (u *ClusterUpsertBulk) UpdateFlow() *ClusterUpsertBulk {
+	return u.Update(func(s *ClusterUpsert) {
+		s.UpdateFlow()
 	})
 }
 

@@ -167,6 +167,62 @@ func (_u *ClusterUpdate) AddDensity(v int) *ClusterUpdate {
 	return _u
 }
 
+// SetConnections sets the "connections" field.
+func (_u *ClusterUpdate) SetConnections(v int) *ClusterUpdate {
+	_u.mutation.ResetConnections()
+	_u.mutation.SetConnections(v)
+	return _u
+}
+
+// SetNillableConnections sets the "connections" field if the given value is not nil.
+func (_u *ClusterUpdate) SetNillableConnections(v *int) *ClusterUpdate {
+	if v != nil {
+		_u.SetConnections(*v)
+	}
+	return _u
+}
+
+// AddConnections adds value to the "connections" field.
+func (_u *ClusterUpdate) AddConnections(v int) *ClusterUpdate {
+	_u.mutation.AddConnections(v)
+	return _u
+}
+
+// SetMaxConnections sets the "max_connections" field.
+func (_u *ClusterUpdate) SetMaxConnections(v int) *ClusterUpdate {
+	_u.mutation.ResetMaxConnections()
+	_u.mutation.SetMaxConnections(v)
+	return _u
+}
+
+// SetNillableMaxConnections sets the "max_connections" field if the given value is not nil.
+func (_u *ClusterUpdate) SetNillableMaxConnections(v *int) *ClusterUpdate {
+	if v != nil {
+		_u.SetMaxConnections(*v)
+	}
+	return _u
+}
+
+// AddMaxConnections adds value to the "max_connections" field.
+func (_u *ClusterUpdate) AddMaxConnections(v int) *ClusterUpdate {
+	_u.mutation.AddMaxConnections(v)
+	return _u
+}
+
+// SetFlow sets the "flow" field.
+func (_u *ClusterUpdate) SetFlow(v controlplane.Flow) *ClusterUpdate {
+	_u.mutation.SetFlow(v)
+	return _u
+}
+
+// SetNillableFlow sets the "flow" field if the given value is not nil.
+func (_u *ClusterUpdate) SetNillableFlow(v *controlplane.Flow) *ClusterUpdate {
+	if v != nil {
+		_u.SetFlow(*v)
+	}
+	return _u
+}
+
 // SetExtensions sets the "extensions" field.
 func (_u *ClusterUpdate) SetExtensions(v []string) *ClusterUpdate {
 	_u.mutation.SetExtensions(v)
@@ -359,6 +415,21 @@ func (_u *ClusterUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if value, ok := _u.mutation.AddedDensity(); ok {
 		_spec.AddField(cluster.FieldDensity, field.TypeInt, value)
 	}
+	if value, ok := _u.mutation.Connections(); ok {
+		_spec.SetField(cluster.FieldConnections, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedConnections(); ok {
+		_spec.AddField(cluster.FieldConnections, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.MaxConnections(); ok {
+		_spec.SetField(cluster.FieldMaxConnections, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedMaxConnections(); ok {
+		_spec.AddField(cluster.FieldMaxConnections, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.Flow(); ok {
+		_spec.SetField(cluster.FieldFlow, field.TypeJSON, value)
+	}
 	if value, ok := _u.mutation.Extensions(); ok {
 		_spec.SetField(cluster.FieldExtensions, field.TypeJSON, value)
 	}
@@ -545,6 +616,62 @@ func (_u *ClusterUpdateOne) SetNillableDensity(v *int) *ClusterUpdateOne {
 // AddDensity adds value to the "density" field.
 func (_u *ClusterUpdateOne) AddDensity(v int) *ClusterUpdateOne {
 	_u.mutation.AddDensity(v)
+	return _u
+}
+
+// SetConnections sets the "connections" field.
+func (_u *ClusterUpdateOne) SetConnections(v int) *ClusterUpdateOne {
+	_u.mutation.ResetConnections()
+	_u.mutation.SetConnections(v)
+	return _u
+}
+
+// SetNillableConnections sets the "connections" field if the given value is not nil.
+func (_u *ClusterUpdateOne) SetNillableConnections(v *int) *ClusterUpdateOne {
+	if v != nil {
+		_u.SetConnections(*v)
+	}
+	return _u
+}
+
+// AddConnections adds value to the "connections" field.
+func (_u *ClusterUpdateOne) AddConnections(v int) *ClusterUpdateOne {
+	_u.mutation.AddConnections(v)
+	return _u
+}
+
+// SetMaxConnections sets the "max_connections" field.
+func (_u *ClusterUpdateOne) SetMaxConnections(v int) *ClusterUpdateOne {
+	_u.mutation.ResetMaxConnections()
+	_u.mutation.SetMaxConnections(v)
+	return _u
+}
+
+// SetNillableMaxConnections sets the "max_connections" field if the given value is not nil.
+func (_u *ClusterUpdateOne) SetNillableMaxConnections(v *int) *ClusterUpdateOne {
+	if v != nil {
+		_u.SetMaxConnections(*v)
+	}
+	return _u
+}
+
+// AddMaxConnections adds value to the "max_connections" field.
+func (_u *ClusterUpdateOne) AddMaxConnections(v int) *ClusterUpdateOne {
+	_u.mutation.AddMaxConnections(v)
+	return _u
+}
+
+// SetFlow sets the "flow" field.
+func (_u *ClusterUpdateOne) SetFlow(v controlplane.Flow) *ClusterUpdateOne {
+	_u.mutation.SetFlow(v)
+	return _u
+}
+
+// SetNillableFlow sets the "flow" field if the given value is not nil.
+func (_u *ClusterUpdateOne) SetNillableFlow(v *controlplane.Flow) *ClusterUpdateOne {
+	if v != nil {
+		_u.SetFlow(*v)
+	}
 	return _u
 }
 
@@ -769,6 +896,21 @@ func (_u *ClusterUpdateOne) sqlSave(ctx context.Context) (_node *Cluster, err er
 	}
 	if value, ok := _u.mutation.AddedDensity(); ok {
 		_spec.AddField(cluster.FieldDensity, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.Connections(); ok {
+		_spec.SetField(cluster.FieldConnections, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedConnections(); ok {
+		_spec.AddField(cluster.FieldConnections, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.MaxConnections(); ok {
+		_spec.SetField(cluster.FieldMaxConnections, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedMaxConnections(); ok {
+		_spec.AddField(cluster.FieldMaxConnections, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.Flow(); ok {
+		_spec.SetField(cluster.FieldFlow, field.TypeJSON, value)
 	}
 	if value, ok := _u.mutation.Extensions(); ok {
 		_spec.SetField(cluster.FieldExtensions, field.TypeJSON, value)

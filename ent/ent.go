@@ -12,6 +12,7 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
+	"github.com/manorhq/manor/ent/allotment"
 	"github.com/manorhq/manor/ent/auditrecord"
 	"github.com/manorhq/manor/ent/batch"
 	"github.com/manorhq/manor/ent/cluster"
@@ -24,6 +25,7 @@ import (
 	"github.com/manorhq/manor/ent/setting"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
+	"github.com/manorhq/manor/ent/worker"
 )
 
 // ent aliases to avoid import conflicts in user's code.
@@ -84,6 +86,7 @@ var (
 func checkColumn(t, c string) error {
 	initCheck.Do(func() {
 		columnCheck = sql.NewColumnCheck(map[string]func(string) bool{
+			allotment.Table:   allotment.ValidColumn,
 			auditrecord.Table: auditrecord.ValidColumn,
 			batch.Table:       batch.ValidColumn,
 			cluster.Table:     cluster.ValidColumn,
@@ -96,6 +99,7 @@ func checkColumn(t, c string) error {
 			setting.Table:     setting.ValidColumn,
 			target.Table:      target.ValidColumn,
 			tenant.Table:      tenant.ValidColumn,
+			worker.Table:      worker.ValidColumn,
 		})
 	})
 	return columnCheck(t, c)

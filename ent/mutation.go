@@ -13,6 +13,7 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
 	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/ent/allotment"
 	"github.com/manorhq/manor/ent/auditrecord"
 	"github.com/manorhq/manor/ent/batch"
 	"github.com/manorhq/manor/ent/cluster"
@@ -26,6 +27,7 @@ import (
 	"github.com/manorhq/manor/ent/setting"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
+	"github.com/manorhq/manor/ent/worker"
 )
 
 const (
@@ -37,6 +39,7 @@ const (
 	OpUpdateOne = ent.OpUpdateOne
 
 	// Node types.
+	TypeAllotment   = "Allotment"
 	TypeAuditRecord = "AuditRecord"
 	TypeBatch       = "Batch"
 	TypeCluster     = "Cluster"
@@ -49,7 +52,478 @@ const (
 	TypeSetting     = "Setting"
 	TypeTarget      = "Target"
 	TypeTenant      = "Tenant"
+	TypeWorker      = "Worker"
 )
+
+// AllotmentMutation represents an operation that mutates the Allotment nodes in the graph.
+type AllotmentMutation struct {
+	config
+	op             Op
+	typ            string
+	id             *int
+	worker_id      *string
+	cluster_id     *string
+	connections    *int
+	addconnections *int
+	clearedFields  map[string]struct{}
+	done           bool
+	oldValue       func(context.Context) (*Allotment, error)
+	predicates     []predicate.Allotment
+}
+
+var _ ent.Mutation = (*AllotmentMutation)(nil)
+
+// allotmentOption allows management of the mutation configuration using functional options.
+type allotmentOption func(*AllotmentMutation)
+
+// newAllotmentMutation creates new mutation for the Allotment entity.
+func newAllotmentMutation(c config, op Op, opts ...allotmentOption) *AllotmentMutation {
+	m := &AllotmentMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeAllotment,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withAllotmentID sets the ID field of the mutation.
+func withAllotmentID(id int) allotmentOption {
+	return func(m *AllotmentMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Allotment
+		)
+		m.oldValue = func(ctx context.Context) (*Allotment, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Allotment.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withAllotment sets the old Allotment of the mutation.
+func withAllotment(node *Allotment) allotmentOption {
+	return func(m *AllotmentMutation) {
+		m.oldValue = func(context.Context) (*Allotment, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m AllotmentMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m AllotmentMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *AllotmentMutation) ID() (id int, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *AllotmentMutation) IDs(ctx context.Context) ([]int, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []int{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Allotment.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetWorkerID sets the "worker_id" field.
+func (m *AllotmentMutation) SetWorkerID(s string) {
+	m.worker_id = &s
+}
+
+// WorkerID returns the value of the "worker_id" field in the mutation.
+func (m *AllotmentMutation) WorkerID() (r string, exists bool) {
+	v := m.worker_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldWorkerID returns the old "worker_id" field's value of the Allotment entity.
+// If the Allotment object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AllotmentMutation) OldWorkerID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldWorkerID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldWorkerID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldWorkerID: %w", err)
+	}
+	return oldValue.WorkerID, nil
+}
+
+// ResetWorkerID resets all changes to the "worker_id" field.
+func (m *AllotmentMutation) ResetWorkerID() {
+	m.worker_id = nil
+}
+
+// SetClusterID sets the "cluster_id" field.
+func (m *AllotmentMutation) SetClusterID(s string) {
+	m.cluster_id = &s
+}
+
+// ClusterID returns the value of the "cluster_id" field in the mutation.
+func (m *AllotmentMutation) ClusterID() (r string, exists bool) {
+	v := m.cluster_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldClusterID returns the old "cluster_id" field's value of the Allotment entity.
+// If the Allotment object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AllotmentMutation) OldClusterID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldClusterID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldClusterID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldClusterID: %w", err)
+	}
+	return oldValue.ClusterID, nil
+}
+
+// ResetClusterID resets all changes to the "cluster_id" field.
+func (m *AllotmentMutation) ResetClusterID() {
+	m.cluster_id = nil
+}
+
+// SetConnections sets the "connections" field.
+func (m *AllotmentMutation) SetConnections(i int) {
+	m.connections = &i
+	m.addconnections = nil
+}
+
+// Connections returns the value of the "connections" field in the mutation.
+func (m *AllotmentMutation) Connections() (r int, exists bool) {
+	v := m.connections
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldConnections returns the old "connections" field's value of the Allotment entity.
+// If the Allotment object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *AllotmentMutation) OldConnections(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldConnections is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldConnections requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldConnections: %w", err)
+	}
+	return oldValue.Connections, nil
+}
+
+// AddConnections adds i to the "connections" field.
+func (m *AllotmentMutation) AddConnections(i int) {
+	if m.addconnections != nil {
+		*m.addconnections += i
+	} else {
+		m.addconnections = &i
+	}
+}
+
+// AddedConnections returns the value that was added to the "connections" field in this mutation.
+func (m *AllotmentMutation) AddedConnections() (r int, exists bool) {
+	v := m.addconnections
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetConnections resets all changes to the "connections" field.
+func (m *AllotmentMutation) ResetConnections() {
+	m.connections = nil
+	m.addconnections = nil
+}
+
+// Where appends a list predicates to the AllotmentMutation builder.
+func (m *AllotmentMutation) Where(ps ...predicate.Allotment) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the AllotmentMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *AllotmentMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Allotment, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *AllotmentMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *AllotmentMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Allotment).
+func (m *AllotmentMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *AllotmentMutation) Fields() []string {
+	fields := make([]string, 0, 3)
+	if m.worker_id != nil {
+		fields = append(fields, allotment.FieldWorkerID)
+	}
+	if m.cluster_id != nil {
+		fields = append(fields, allotment.FieldClusterID)
+	}
+	if m.connections != nil {
+		fields = append(fields, allotment.FieldConnections)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *AllotmentMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case allotment.FieldWorkerID:
+		return m.WorkerID()
+	case allotment.FieldClusterID:
+		return m.ClusterID()
+	case allotment.FieldConnections:
+		return m.Connections()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *AllotmentMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case allotment.FieldWorkerID:
+		return m.OldWorkerID(ctx)
+	case allotment.FieldClusterID:
+		return m.OldClusterID(ctx)
+	case allotment.FieldConnections:
+		return m.OldConnections(ctx)
+	}
+	return nil, fmt.Errorf("unknown Allotment field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *AllotmentMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case allotment.FieldWorkerID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetWorkerID(v)
+		return nil
+	case allotment.FieldClusterID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetClusterID(v)
+		return nil
+	case allotment.FieldConnections:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetConnections(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Allotment field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *AllotmentMutation) AddedFields() []string {
+	var fields []string
+	if m.addconnections != nil {
+		fields = append(fields, allotment.FieldConnections)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *AllotmentMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case allotment.FieldConnections:
+		return m.AddedConnections()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *AllotmentMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case allotment.FieldConnections:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddConnections(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Allotment numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *AllotmentMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *AllotmentMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *AllotmentMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Allotment nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *AllotmentMutation) ResetField(name string) error {
+	switch name {
+	case allotment.FieldWorkerID:
+		m.ResetWorkerID()
+		return nil
+	case allotment.FieldClusterID:
+		m.ResetClusterID()
+		return nil
+	case allotment.FieldConnections:
+		m.ResetConnections()
+		return nil
+	}
+	return fmt.Errorf("unknown Allotment field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *AllotmentMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *AllotmentMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *AllotmentMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *AllotmentMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *AllotmentMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *AllotmentMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *AllotmentMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Allotment unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *AllotmentMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Allotment edge %s", name)
+}
 
 // AuditRecordMutation represents an operation that mutates the AuditRecord nodes in the graph.
 type AuditRecordMutation struct {
@@ -642,12 +1116,20 @@ type BatchMutation struct {
 	number         *int
 	addnumber      *int
 	cluster_id     *string
+	database_id    *string
 	direction      *string
 	state          *string
 	epoch          *int64
 	addepoch       *int64
 	worker         *string
 	lease_until    *time.Time
+	leased_at      *time.Time
+	size           *int
+	addsize        *int
+	finished       *int
+	addfinished    *int
+	in_hand        *[]controlplane.InHand
+	appendin_hand  []controlplane.InHand
 	parallelism    *int
 	addparallelism *int
 	updated_at     *time.Time
@@ -883,6 +1365,42 @@ func (m *BatchMutation) ResetClusterID() {
 	m.cluster_id = nil
 }
 
+// SetDatabaseID sets the "database_id" field.
+func (m *BatchMutation) SetDatabaseID(s string) {
+	m.database_id = &s
+}
+
+// DatabaseID returns the value of the "database_id" field in the mutation.
+func (m *BatchMutation) DatabaseID() (r string, exists bool) {
+	v := m.database_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldDatabaseID returns the old "database_id" field's value of the Batch entity.
+// If the Batch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *BatchMutation) OldDatabaseID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldDatabaseID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldDatabaseID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldDatabaseID: %w", err)
+	}
+	return oldValue.DatabaseID, nil
+}
+
+// ResetDatabaseID resets all changes to the "database_id" field.
+func (m *BatchMutation) ResetDatabaseID() {
+	m.database_id = nil
+}
+
 // SetDirection sets the "direction" field.
 func (m *BatchMutation) SetDirection(s string) {
 	m.direction = &s
@@ -1096,6 +1614,218 @@ func (m *BatchMutation) ResetLeaseUntil() {
 	delete(m.clearedFields, batch.FieldLeaseUntil)
 }
 
+// SetLeasedAt sets the "leased_at" field.
+func (m *BatchMutation) SetLeasedAt(t time.Time) {
+	m.leased_at = &t
+}
+
+// LeasedAt returns the value of the "leased_at" field in the mutation.
+func (m *BatchMutation) LeasedAt() (r time.Time, exists bool) {
+	v := m.leased_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldLeasedAt returns the old "leased_at" field's value of the Batch entity.
+// If the Batch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *BatchMutation) OldLeasedAt(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldLeasedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldLeasedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldLeasedAt: %w", err)
+	}
+	return oldValue.LeasedAt, nil
+}
+
+// ClearLeasedAt clears the value of the "leased_at" field.
+func (m *BatchMutation) ClearLeasedAt() {
+	m.leased_at = nil
+	m.clearedFields[batch.FieldLeasedAt] = struct{}{}
+}
+
+// LeasedAtCleared returns if the "leased_at" field was cleared in this mutation.
+func (m *BatchMutation) LeasedAtCleared() bool {
+	_, ok := m.clearedFields[batch.FieldLeasedAt]
+	return ok
+}
+
+// ResetLeasedAt resets all changes to the "leased_at" field.
+func (m *BatchMutation) ResetLeasedAt() {
+	m.leased_at = nil
+	delete(m.clearedFields, batch.FieldLeasedAt)
+}
+
+// SetSize sets the "size" field.
+func (m *BatchMutation) SetSize(i int) {
+	m.size = &i
+	m.addsize = nil
+}
+
+// Size returns the value of the "size" field in the mutation.
+func (m *BatchMutation) Size() (r int, exists bool) {
+	v := m.size
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSize returns the old "size" field's value of the Batch entity.
+// If the Batch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *BatchMutation) OldSize(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSize is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSize requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSize: %w", err)
+	}
+	return oldValue.Size, nil
+}
+
+// AddSize adds i to the "size" field.
+func (m *BatchMutation) AddSize(i int) {
+	if m.addsize != nil {
+		*m.addsize += i
+	} else {
+		m.addsize = &i
+	}
+}
+
+// AddedSize returns the value that was added to the "size" field in this mutation.
+func (m *BatchMutation) AddedSize() (r int, exists bool) {
+	v := m.addsize
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetSize resets all changes to the "size" field.
+func (m *BatchMutation) ResetSize() {
+	m.size = nil
+	m.addsize = nil
+}
+
+// SetFinished sets the "finished" field.
+func (m *BatchMutation) SetFinished(i int) {
+	m.finished = &i
+	m.addfinished = nil
+}
+
+// Finished returns the value of the "finished" field in the mutation.
+func (m *BatchMutation) Finished() (r int, exists bool) {
+	v := m.finished
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFinished returns the old "finished" field's value of the Batch entity.
+// If the Batch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *BatchMutation) OldFinished(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFinished is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFinished requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFinished: %w", err)
+	}
+	return oldValue.Finished, nil
+}
+
+// AddFinished adds i to the "finished" field.
+func (m *BatchMutation) AddFinished(i int) {
+	if m.addfinished != nil {
+		*m.addfinished += i
+	} else {
+		m.addfinished = &i
+	}
+}
+
+// AddedFinished returns the value that was added to the "finished" field in this mutation.
+func (m *BatchMutation) AddedFinished() (r int, exists bool) {
+	v := m.addfinished
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetFinished resets all changes to the "finished" field.
+func (m *BatchMutation) ResetFinished() {
+	m.finished = nil
+	m.addfinished = nil
+}
+
+// SetInHand sets the "in_hand" field.
+func (m *BatchMutation) SetInHand(ch []controlplane.InHand) {
+	m.in_hand = &ch
+	m.appendin_hand = nil
+}
+
+// InHand returns the value of the "in_hand" field in the mutation.
+func (m *BatchMutation) InHand() (r []controlplane.InHand, exists bool) {
+	v := m.in_hand
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldInHand returns the old "in_hand" field's value of the Batch entity.
+// If the Batch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *BatchMutation) OldInHand(ctx context.Context) (v []controlplane.InHand, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldInHand is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldInHand requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldInHand: %w", err)
+	}
+	return oldValue.InHand, nil
+}
+
+// AppendInHand adds ch to the "in_hand" field.
+func (m *BatchMutation) AppendInHand(ch []controlplane.InHand) {
+	m.appendin_hand = append(m.appendin_hand, ch...)
+}
+
+// AppendedInHand returns the list of values that were appended to the "in_hand" field in this mutation.
+func (m *BatchMutation) AppendedInHand() ([]controlplane.InHand, bool) {
+	if len(m.appendin_hand) == 0 {
+		return nil, false
+	}
+	return m.appendin_hand, true
+}
+
+// ResetInHand resets all changes to the "in_hand" field.
+func (m *BatchMutation) ResetInHand() {
+	m.in_hand = nil
+	m.appendin_hand = nil
+}
+
 // SetParallelism sets the "parallelism" field.
 func (m *BatchMutation) SetParallelism(i int) {
 	m.parallelism = &i
@@ -1222,7 +1952,7 @@ func (m *BatchMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *BatchMutation) Fields() []string {
-	fields := make([]string, 0, 10)
+	fields := make([]string, 0, 15)
 	if m.rollout_id != nil {
 		fields = append(fields, batch.FieldRolloutID)
 	}
@@ -1231,6 +1961,9 @@ func (m *BatchMutation) Fields() []string {
 	}
 	if m.cluster_id != nil {
 		fields = append(fields, batch.FieldClusterID)
+	}
+	if m.database_id != nil {
+		fields = append(fields, batch.FieldDatabaseID)
 	}
 	if m.direction != nil {
 		fields = append(fields, batch.FieldDirection)
@@ -1246,6 +1979,18 @@ func (m *BatchMutation) Fields() []string {
 	}
 	if m.lease_until != nil {
 		fields = append(fields, batch.FieldLeaseUntil)
+	}
+	if m.leased_at != nil {
+		fields = append(fields, batch.FieldLeasedAt)
+	}
+	if m.size != nil {
+		fields = append(fields, batch.FieldSize)
+	}
+	if m.finished != nil {
+		fields = append(fields, batch.FieldFinished)
+	}
+	if m.in_hand != nil {
+		fields = append(fields, batch.FieldInHand)
 	}
 	if m.parallelism != nil {
 		fields = append(fields, batch.FieldParallelism)
@@ -1267,6 +2012,8 @@ func (m *BatchMutation) Field(name string) (ent.Value, bool) {
 		return m.Number()
 	case batch.FieldClusterID:
 		return m.ClusterID()
+	case batch.FieldDatabaseID:
+		return m.DatabaseID()
 	case batch.FieldDirection:
 		return m.Direction()
 	case batch.FieldState:
@@ -1277,6 +2024,14 @@ func (m *BatchMutation) Field(name string) (ent.Value, bool) {
 		return m.Worker()
 	case batch.FieldLeaseUntil:
 		return m.LeaseUntil()
+	case batch.FieldLeasedAt:
+		return m.LeasedAt()
+	case batch.FieldSize:
+		return m.Size()
+	case batch.FieldFinished:
+		return m.Finished()
+	case batch.FieldInHand:
+		return m.InHand()
 	case batch.FieldParallelism:
 		return m.Parallelism()
 	case batch.FieldUpdatedAt:
@@ -1296,6 +2051,8 @@ func (m *BatchMutation) OldField(ctx context.Context, name string) (ent.Value, e
 		return m.OldNumber(ctx)
 	case batch.FieldClusterID:
 		return m.OldClusterID(ctx)
+	case batch.FieldDatabaseID:
+		return m.OldDatabaseID(ctx)
 	case batch.FieldDirection:
 		return m.OldDirection(ctx)
 	case batch.FieldState:
@@ -1306,6 +2063,14 @@ func (m *BatchMutation) OldField(ctx context.Context, name string) (ent.Value, e
 		return m.OldWorker(ctx)
 	case batch.FieldLeaseUntil:
 		return m.OldLeaseUntil(ctx)
+	case batch.FieldLeasedAt:
+		return m.OldLeasedAt(ctx)
+	case batch.FieldSize:
+		return m.OldSize(ctx)
+	case batch.FieldFinished:
+		return m.OldFinished(ctx)
+	case batch.FieldInHand:
+		return m.OldInHand(ctx)
 	case batch.FieldParallelism:
 		return m.OldParallelism(ctx)
 	case batch.FieldUpdatedAt:
@@ -1339,6 +2104,13 @@ func (m *BatchMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetClusterID(v)
+		return nil
+	case batch.FieldDatabaseID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetDatabaseID(v)
 		return nil
 	case batch.FieldDirection:
 		v, ok := value.(string)
@@ -1375,6 +2147,34 @@ func (m *BatchMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetLeaseUntil(v)
 		return nil
+	case batch.FieldLeasedAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetLeasedAt(v)
+		return nil
+	case batch.FieldSize:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSize(v)
+		return nil
+	case batch.FieldFinished:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFinished(v)
+		return nil
+	case batch.FieldInHand:
+		v, ok := value.([]controlplane.InHand)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetInHand(v)
+		return nil
 	case batch.FieldParallelism:
 		v, ok := value.(int)
 		if !ok {
@@ -1403,6 +2203,12 @@ func (m *BatchMutation) AddedFields() []string {
 	if m.addepoch != nil {
 		fields = append(fields, batch.FieldEpoch)
 	}
+	if m.addsize != nil {
+		fields = append(fields, batch.FieldSize)
+	}
+	if m.addfinished != nil {
+		fields = append(fields, batch.FieldFinished)
+	}
 	if m.addparallelism != nil {
 		fields = append(fields, batch.FieldParallelism)
 	}
@@ -1418,6 +2224,10 @@ func (m *BatchMutation) AddedField(name string) (ent.Value, bool) {
 		return m.AddedNumber()
 	case batch.FieldEpoch:
 		return m.AddedEpoch()
+	case batch.FieldSize:
+		return m.AddedSize()
+	case batch.FieldFinished:
+		return m.AddedFinished()
 	case batch.FieldParallelism:
 		return m.AddedParallelism()
 	}
@@ -1443,6 +2253,20 @@ func (m *BatchMutation) AddField(name string, value ent.Value) error {
 		}
 		m.AddEpoch(v)
 		return nil
+	case batch.FieldSize:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddSize(v)
+		return nil
+	case batch.FieldFinished:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddFinished(v)
+		return nil
 	case batch.FieldParallelism:
 		v, ok := value.(int)
 		if !ok {
@@ -1461,6 +2285,9 @@ func (m *BatchMutation) ClearedFields() []string {
 	if m.FieldCleared(batch.FieldLeaseUntil) {
 		fields = append(fields, batch.FieldLeaseUntil)
 	}
+	if m.FieldCleared(batch.FieldLeasedAt) {
+		fields = append(fields, batch.FieldLeasedAt)
+	}
 	return fields
 }
 
@@ -1477,6 +2304,9 @@ func (m *BatchMutation) ClearField(name string) error {
 	switch name {
 	case batch.FieldLeaseUntil:
 		m.ClearLeaseUntil()
+		return nil
+	case batch.FieldLeasedAt:
+		m.ClearLeasedAt()
 		return nil
 	}
 	return fmt.Errorf("unknown Batch nullable field %s", name)
@@ -1495,6 +2325,9 @@ func (m *BatchMutation) ResetField(name string) error {
 	case batch.FieldClusterID:
 		m.ResetClusterID()
 		return nil
+	case batch.FieldDatabaseID:
+		m.ResetDatabaseID()
+		return nil
 	case batch.FieldDirection:
 		m.ResetDirection()
 		return nil
@@ -1509,6 +2342,18 @@ func (m *BatchMutation) ResetField(name string) error {
 		return nil
 	case batch.FieldLeaseUntil:
 		m.ResetLeaseUntil()
+		return nil
+	case batch.FieldLeasedAt:
+		m.ResetLeasedAt()
+		return nil
+	case batch.FieldSize:
+		m.ResetSize()
+		return nil
+	case batch.FieldFinished:
+		m.ResetFinished()
+		return nil
+	case batch.FieldInHand:
+		m.ResetInHand()
 		return nil
 	case batch.FieldParallelism:
 		m.ResetParallelism()
@@ -1571,35 +2416,40 @@ func (m *BatchMutation) ResetEdge(name string) error {
 // ClusterMutation represents an operation that mutates the Cluster nodes in the graph.
 type ClusterMutation struct {
 	config
-	op                Op
-	typ               string
-	id                *string
-	name              *string
-	address           *controlplane.Address
-	app_address       **controlplane.Address
-	login             *string
-	sealed_password   *[]byte
-	tls               *controlplane.TLS
-	region            *string
-	labels            *controlplane.Labels
-	capacity          *int
-	addcapacity       *int
-	density           *int
-	adddensity        *int
-	extensions        *[]string
-	appendextensions  []string
-	state             *controlplane.ClusterState
-	server_version    *int
-	addserver_version *int
-	system_id         *string
-	skipped           *[]string
-	appendskipped     []string
-	created_at        *time.Time
-	updated_at        *time.Time
-	clearedFields     map[string]struct{}
-	done              bool
-	oldValue          func(context.Context) (*Cluster, error)
-	predicates        []predicate.Cluster
+	op                 Op
+	typ                string
+	id                 *string
+	name               *string
+	address            *controlplane.Address
+	app_address        **controlplane.Address
+	login              *string
+	sealed_password    *[]byte
+	tls                *controlplane.TLS
+	region             *string
+	labels             *controlplane.Labels
+	capacity           *int
+	addcapacity        *int
+	density            *int
+	adddensity         *int
+	connections        *int
+	addconnections     *int
+	max_connections    *int
+	addmax_connections *int
+	flow               *controlplane.Flow
+	extensions         *[]string
+	appendextensions   []string
+	state              *controlplane.ClusterState
+	server_version     *int
+	addserver_version  *int
+	system_id          *string
+	skipped            *[]string
+	appendskipped      []string
+	created_at         *time.Time
+	updated_at         *time.Time
+	clearedFields      map[string]struct{}
+	done               bool
+	oldValue           func(context.Context) (*Cluster, error)
+	predicates         []predicate.Cluster
 }
 
 var _ ent.Mutation = (*ClusterMutation)(nil)
@@ -2119,6 +2969,154 @@ func (m *ClusterMutation) ResetDensity() {
 	m.adddensity = nil
 }
 
+// SetConnections sets the "connections" field.
+func (m *ClusterMutation) SetConnections(i int) {
+	m.connections = &i
+	m.addconnections = nil
+}
+
+// Connections returns the value of the "connections" field in the mutation.
+func (m *ClusterMutation) Connections() (r int, exists bool) {
+	v := m.connections
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldConnections returns the old "connections" field's value of the Cluster entity.
+// If the Cluster object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ClusterMutation) OldConnections(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldConnections is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldConnections requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldConnections: %w", err)
+	}
+	return oldValue.Connections, nil
+}
+
+// AddConnections adds i to the "connections" field.
+func (m *ClusterMutation) AddConnections(i int) {
+	if m.addconnections != nil {
+		*m.addconnections += i
+	} else {
+		m.addconnections = &i
+	}
+}
+
+// AddedConnections returns the value that was added to the "connections" field in this mutation.
+func (m *ClusterMutation) AddedConnections() (r int, exists bool) {
+	v := m.addconnections
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetConnections resets all changes to the "connections" field.
+func (m *ClusterMutation) ResetConnections() {
+	m.connections = nil
+	m.addconnections = nil
+}
+
+// SetMaxConnections sets the "max_connections" field.
+func (m *ClusterMutation) SetMaxConnections(i int) {
+	m.max_connections = &i
+	m.addmax_connections = nil
+}
+
+// MaxConnections returns the value of the "max_connections" field in the mutation.
+func (m *ClusterMutation) MaxConnections() (r int, exists bool) {
+	v := m.max_connections
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldMaxConnections returns the old "max_connections" field's value of the Cluster entity.
+// If the Cluster object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ClusterMutation) OldMaxConnections(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldMaxConnections is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldMaxConnections requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldMaxConnections: %w", err)
+	}
+	return oldValue.MaxConnections, nil
+}
+
+// AddMaxConnections adds i to the "max_connections" field.
+func (m *ClusterMutation) AddMaxConnections(i int) {
+	if m.addmax_connections != nil {
+		*m.addmax_connections += i
+	} else {
+		m.addmax_connections = &i
+	}
+}
+
+// AddedMaxConnections returns the value that was added to the "max_connections" field in this mutation.
+func (m *ClusterMutation) AddedMaxConnections() (r int, exists bool) {
+	v := m.addmax_connections
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetMaxConnections resets all changes to the "max_connections" field.
+func (m *ClusterMutation) ResetMaxConnections() {
+	m.max_connections = nil
+	m.addmax_connections = nil
+}
+
+// SetFlow sets the "flow" field.
+func (m *ClusterMutation) SetFlow(c controlplane.Flow) {
+	m.flow = &c
+}
+
+// Flow returns the value of the "flow" field in the mutation.
+func (m *ClusterMutation) Flow() (r controlplane.Flow, exists bool) {
+	v := m.flow
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFlow returns the old "flow" field's value of the Cluster entity.
+// If the Cluster object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ClusterMutation) OldFlow(ctx context.Context) (v controlplane.Flow, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFlow is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFlow requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFlow: %w", err)
+	}
+	return oldValue.Flow, nil
+}
+
+// ResetFlow resets all changes to the "flow" field.
+func (m *ClusterMutation) ResetFlow() {
+	m.flow = nil
+}
+
 // SetExtensions sets the "extensions" field.
 func (m *ClusterMutation) SetExtensions(s []string) {
 	m.extensions = &s
@@ -2455,7 +3453,7 @@ func (m *ClusterMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *ClusterMutation) Fields() []string {
-	fields := make([]string, 0, 17)
+	fields := make([]string, 0, 20)
 	if m.name != nil {
 		fields = append(fields, cluster.FieldName)
 	}
@@ -2485,6 +3483,15 @@ func (m *ClusterMutation) Fields() []string {
 	}
 	if m.density != nil {
 		fields = append(fields, cluster.FieldDensity)
+	}
+	if m.connections != nil {
+		fields = append(fields, cluster.FieldConnections)
+	}
+	if m.max_connections != nil {
+		fields = append(fields, cluster.FieldMaxConnections)
+	}
+	if m.flow != nil {
+		fields = append(fields, cluster.FieldFlow)
 	}
 	if m.extensions != nil {
 		fields = append(fields, cluster.FieldExtensions)
@@ -2535,6 +3542,12 @@ func (m *ClusterMutation) Field(name string) (ent.Value, bool) {
 		return m.Capacity()
 	case cluster.FieldDensity:
 		return m.Density()
+	case cluster.FieldConnections:
+		return m.Connections()
+	case cluster.FieldMaxConnections:
+		return m.MaxConnections()
+	case cluster.FieldFlow:
+		return m.Flow()
 	case cluster.FieldExtensions:
 		return m.Extensions()
 	case cluster.FieldState:
@@ -2578,6 +3591,12 @@ func (m *ClusterMutation) OldField(ctx context.Context, name string) (ent.Value,
 		return m.OldCapacity(ctx)
 	case cluster.FieldDensity:
 		return m.OldDensity(ctx)
+	case cluster.FieldConnections:
+		return m.OldConnections(ctx)
+	case cluster.FieldMaxConnections:
+		return m.OldMaxConnections(ctx)
+	case cluster.FieldFlow:
+		return m.OldFlow(ctx)
 	case cluster.FieldExtensions:
 		return m.OldExtensions(ctx)
 	case cluster.FieldState:
@@ -2671,6 +3690,27 @@ func (m *ClusterMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetDensity(v)
 		return nil
+	case cluster.FieldConnections:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetConnections(v)
+		return nil
+	case cluster.FieldMaxConnections:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetMaxConnections(v)
+		return nil
+	case cluster.FieldFlow:
+		v, ok := value.(controlplane.Flow)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFlow(v)
+		return nil
 	case cluster.FieldExtensions:
 		v, ok := value.([]string)
 		if !ok {
@@ -2734,6 +3774,12 @@ func (m *ClusterMutation) AddedFields() []string {
 	if m.adddensity != nil {
 		fields = append(fields, cluster.FieldDensity)
 	}
+	if m.addconnections != nil {
+		fields = append(fields, cluster.FieldConnections)
+	}
+	if m.addmax_connections != nil {
+		fields = append(fields, cluster.FieldMaxConnections)
+	}
 	if m.addserver_version != nil {
 		fields = append(fields, cluster.FieldServerVersion)
 	}
@@ -2749,6 +3795,10 @@ func (m *ClusterMutation) AddedField(name string) (ent.Value, bool) {
 		return m.AddedCapacity()
 	case cluster.FieldDensity:
 		return m.AddedDensity()
+	case cluster.FieldConnections:
+		return m.AddedConnections()
+	case cluster.FieldMaxConnections:
+		return m.AddedMaxConnections()
 	case cluster.FieldServerVersion:
 		return m.AddedServerVersion()
 	}
@@ -2773,6 +3823,20 @@ func (m *ClusterMutation) AddField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.AddDensity(v)
+		return nil
+	case cluster.FieldConnections:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddConnections(v)
+		return nil
+	case cluster.FieldMaxConnections:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddMaxConnections(v)
 		return nil
 	case cluster.FieldServerVersion:
 		v, ok := value.(int)
@@ -2846,6 +3910,15 @@ func (m *ClusterMutation) ResetField(name string) error {
 		return nil
 	case cluster.FieldDensity:
 		m.ResetDensity()
+		return nil
+	case cluster.FieldConnections:
+		m.ResetConnections()
+		return nil
+	case cluster.FieldMaxConnections:
+		m.ResetMaxConnections()
+		return nil
+	case cluster.FieldFlow:
+		m.ResetFlow()
 		return nil
 	case cluster.FieldExtensions:
 		m.ResetExtensions()
@@ -6434,28 +7507,32 @@ func (m *ReleaseMutation) ResetEdge(name string) error {
 // RolloutMutation represents an operation that mutates the Rollout nodes in the graph.
 type RolloutMutation struct {
 	config
-	op             Op
-	typ            string
-	id             *string
-	state          *controlplane.RolloutState
-	release_id     *string
-	version        *string
-	selector       *string
-	batch_size     *int
-	addbatch_size  *int
-	concurrency    *int
-	addconcurrency *int
-	on_error       *controlplane.OnError
-	forgiven       *int
-	addforgiven    *int
-	reason         *string
-	created_by     *string
-	created_at     *time.Time
-	finished_at    *time.Time
-	clearedFields  map[string]struct{}
-	done           bool
-	oldValue       func(context.Context) (*Rollout, error)
-	predicates     []predicate.Rollout
+	op              Op
+	typ             string
+	id              *string
+	state           *controlplane.RolloutState
+	release_id      *string
+	version         *string
+	selector        *string
+	batch_size      *int
+	addbatch_size   *int
+	concurrency     *int
+	addconcurrency  *int
+	per_cluster     *int
+	addper_cluster  *int
+	per_database    *int
+	addper_database *int
+	on_error        *controlplane.OnError
+	forgiven        *int
+	addforgiven     *int
+	reason          *string
+	created_by      *string
+	created_at      *time.Time
+	finished_at     *time.Time
+	clearedFields   map[string]struct{}
+	done            bool
+	oldValue        func(context.Context) (*Rollout, error)
+	predicates      []predicate.Rollout
 }
 
 var _ ent.Mutation = (*RolloutMutation)(nil)
@@ -6818,6 +7895,118 @@ func (m *RolloutMutation) ResetConcurrency() {
 	m.addconcurrency = nil
 }
 
+// SetPerCluster sets the "per_cluster" field.
+func (m *RolloutMutation) SetPerCluster(i int) {
+	m.per_cluster = &i
+	m.addper_cluster = nil
+}
+
+// PerCluster returns the value of the "per_cluster" field in the mutation.
+func (m *RolloutMutation) PerCluster() (r int, exists bool) {
+	v := m.per_cluster
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPerCluster returns the old "per_cluster" field's value of the Rollout entity.
+// If the Rollout object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RolloutMutation) OldPerCluster(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPerCluster is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPerCluster requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPerCluster: %w", err)
+	}
+	return oldValue.PerCluster, nil
+}
+
+// AddPerCluster adds i to the "per_cluster" field.
+func (m *RolloutMutation) AddPerCluster(i int) {
+	if m.addper_cluster != nil {
+		*m.addper_cluster += i
+	} else {
+		m.addper_cluster = &i
+	}
+}
+
+// AddedPerCluster returns the value that was added to the "per_cluster" field in this mutation.
+func (m *RolloutMutation) AddedPerCluster() (r int, exists bool) {
+	v := m.addper_cluster
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetPerCluster resets all changes to the "per_cluster" field.
+func (m *RolloutMutation) ResetPerCluster() {
+	m.per_cluster = nil
+	m.addper_cluster = nil
+}
+
+// SetPerDatabase sets the "per_database" field.
+func (m *RolloutMutation) SetPerDatabase(i int) {
+	m.per_database = &i
+	m.addper_database = nil
+}
+
+// PerDatabase returns the value of the "per_database" field in the mutation.
+func (m *RolloutMutation) PerDatabase() (r int, exists bool) {
+	v := m.per_database
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPerDatabase returns the old "per_database" field's value of the Rollout entity.
+// If the Rollout object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RolloutMutation) OldPerDatabase(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPerDatabase is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPerDatabase requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPerDatabase: %w", err)
+	}
+	return oldValue.PerDatabase, nil
+}
+
+// AddPerDatabase adds i to the "per_database" field.
+func (m *RolloutMutation) AddPerDatabase(i int) {
+	if m.addper_database != nil {
+		*m.addper_database += i
+	} else {
+		m.addper_database = &i
+	}
+}
+
+// AddedPerDatabase returns the value that was added to the "per_database" field in this mutation.
+func (m *RolloutMutation) AddedPerDatabase() (r int, exists bool) {
+	v := m.addper_database
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetPerDatabase resets all changes to the "per_database" field.
+func (m *RolloutMutation) ResetPerDatabase() {
+	m.per_database = nil
+	m.addper_database = nil
+}
+
 // SetOnError sets the "on_error" field.
 func (m *RolloutMutation) SetOnError(ce controlplane.OnError) {
 	m.on_error = &ce
@@ -7101,7 +8290,7 @@ func (m *RolloutMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *RolloutMutation) Fields() []string {
-	fields := make([]string, 0, 12)
+	fields := make([]string, 0, 14)
 	if m.state != nil {
 		fields = append(fields, rollout.FieldState)
 	}
@@ -7119,6 +8308,12 @@ func (m *RolloutMutation) Fields() []string {
 	}
 	if m.concurrency != nil {
 		fields = append(fields, rollout.FieldConcurrency)
+	}
+	if m.per_cluster != nil {
+		fields = append(fields, rollout.FieldPerCluster)
+	}
+	if m.per_database != nil {
+		fields = append(fields, rollout.FieldPerDatabase)
 	}
 	if m.on_error != nil {
 		fields = append(fields, rollout.FieldOnError)
@@ -7158,6 +8353,10 @@ func (m *RolloutMutation) Field(name string) (ent.Value, bool) {
 		return m.BatchSize()
 	case rollout.FieldConcurrency:
 		return m.Concurrency()
+	case rollout.FieldPerCluster:
+		return m.PerCluster()
+	case rollout.FieldPerDatabase:
+		return m.PerDatabase()
 	case rollout.FieldOnError:
 		return m.OnError()
 	case rollout.FieldForgiven:
@@ -7191,6 +8390,10 @@ func (m *RolloutMutation) OldField(ctx context.Context, name string) (ent.Value,
 		return m.OldBatchSize(ctx)
 	case rollout.FieldConcurrency:
 		return m.OldConcurrency(ctx)
+	case rollout.FieldPerCluster:
+		return m.OldPerCluster(ctx)
+	case rollout.FieldPerDatabase:
+		return m.OldPerDatabase(ctx)
 	case rollout.FieldOnError:
 		return m.OldOnError(ctx)
 	case rollout.FieldForgiven:
@@ -7254,6 +8457,20 @@ func (m *RolloutMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetConcurrency(v)
 		return nil
+	case rollout.FieldPerCluster:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPerCluster(v)
+		return nil
+	case rollout.FieldPerDatabase:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPerDatabase(v)
+		return nil
 	case rollout.FieldOnError:
 		v, ok := value.(controlplane.OnError)
 		if !ok {
@@ -7310,6 +8527,12 @@ func (m *RolloutMutation) AddedFields() []string {
 	if m.addconcurrency != nil {
 		fields = append(fields, rollout.FieldConcurrency)
 	}
+	if m.addper_cluster != nil {
+		fields = append(fields, rollout.FieldPerCluster)
+	}
+	if m.addper_database != nil {
+		fields = append(fields, rollout.FieldPerDatabase)
+	}
 	if m.addforgiven != nil {
 		fields = append(fields, rollout.FieldForgiven)
 	}
@@ -7325,6 +8548,10 @@ func (m *RolloutMutation) AddedField(name string) (ent.Value, bool) {
 		return m.AddedBatchSize()
 	case rollout.FieldConcurrency:
 		return m.AddedConcurrency()
+	case rollout.FieldPerCluster:
+		return m.AddedPerCluster()
+	case rollout.FieldPerDatabase:
+		return m.AddedPerDatabase()
 	case rollout.FieldForgiven:
 		return m.AddedForgiven()
 	}
@@ -7349,6 +8576,20 @@ func (m *RolloutMutation) AddField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.AddConcurrency(v)
+		return nil
+	case rollout.FieldPerCluster:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddPerCluster(v)
+		return nil
+	case rollout.FieldPerDatabase:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddPerDatabase(v)
 		return nil
 	case rollout.FieldForgiven:
 		v, ok := value.(int)
@@ -7410,6 +8651,12 @@ func (m *RolloutMutation) ResetField(name string) error {
 		return nil
 	case rollout.FieldConcurrency:
 		m.ResetConcurrency()
+		return nil
+	case rollout.FieldPerCluster:
+		m.ResetPerCluster()
+		return nil
+	case rollout.FieldPerDatabase:
+		m.ResetPerDatabase()
 		return nil
 	case rollout.FieldOnError:
 		m.ResetOnError()
@@ -10131,4 +11378,498 @@ func (m *TenantMutation) ClearEdge(name string) error {
 // It returns an error if the edge is not defined in the schema.
 func (m *TenantMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown Tenant edge %s", name)
+}
+
+// WorkerMutation represents an operation that mutates the Worker nodes in the graph.
+type WorkerMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	version       *string
+	works         *bool
+	started_at    *time.Time
+	seen_at       *time.Time
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*Worker, error)
+	predicates    []predicate.Worker
+}
+
+var _ ent.Mutation = (*WorkerMutation)(nil)
+
+// workerOption allows management of the mutation configuration using functional options.
+type workerOption func(*WorkerMutation)
+
+// newWorkerMutation creates new mutation for the Worker entity.
+func newWorkerMutation(c config, op Op, opts ...workerOption) *WorkerMutation {
+	m := &WorkerMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeWorker,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withWorkerID sets the ID field of the mutation.
+func withWorkerID(id string) workerOption {
+	return func(m *WorkerMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Worker
+		)
+		m.oldValue = func(ctx context.Context) (*Worker, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Worker.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withWorker sets the old Worker of the mutation.
+func withWorker(node *Worker) workerOption {
+	return func(m *WorkerMutation) {
+		m.oldValue = func(context.Context) (*Worker, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m WorkerMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m WorkerMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Worker entities.
+func (m *WorkerMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *WorkerMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *WorkerMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Worker.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetVersion sets the "version" field.
+func (m *WorkerMutation) SetVersion(s string) {
+	m.version = &s
+}
+
+// Version returns the value of the "version" field in the mutation.
+func (m *WorkerMutation) Version() (r string, exists bool) {
+	v := m.version
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldVersion returns the old "version" field's value of the Worker entity.
+// If the Worker object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WorkerMutation) OldVersion(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldVersion is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldVersion requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldVersion: %w", err)
+	}
+	return oldValue.Version, nil
+}
+
+// ResetVersion resets all changes to the "version" field.
+func (m *WorkerMutation) ResetVersion() {
+	m.version = nil
+}
+
+// SetWorks sets the "works" field.
+func (m *WorkerMutation) SetWorks(b bool) {
+	m.works = &b
+}
+
+// Works returns the value of the "works" field in the mutation.
+func (m *WorkerMutation) Works() (r bool, exists bool) {
+	v := m.works
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldWorks returns the old "works" field's value of the Worker entity.
+// If the Worker object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WorkerMutation) OldWorks(ctx context.Context) (v bool, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldWorks is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldWorks requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldWorks: %w", err)
+	}
+	return oldValue.Works, nil
+}
+
+// ResetWorks resets all changes to the "works" field.
+func (m *WorkerMutation) ResetWorks() {
+	m.works = nil
+}
+
+// SetStartedAt sets the "started_at" field.
+func (m *WorkerMutation) SetStartedAt(t time.Time) {
+	m.started_at = &t
+}
+
+// StartedAt returns the value of the "started_at" field in the mutation.
+func (m *WorkerMutation) StartedAt() (r time.Time, exists bool) {
+	v := m.started_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldStartedAt returns the old "started_at" field's value of the Worker entity.
+// If the Worker object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WorkerMutation) OldStartedAt(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldStartedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldStartedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldStartedAt: %w", err)
+	}
+	return oldValue.StartedAt, nil
+}
+
+// ResetStartedAt resets all changes to the "started_at" field.
+func (m *WorkerMutation) ResetStartedAt() {
+	m.started_at = nil
+}
+
+// SetSeenAt sets the "seen_at" field.
+func (m *WorkerMutation) SetSeenAt(t time.Time) {
+	m.seen_at = &t
+}
+
+// SeenAt returns the value of the "seen_at" field in the mutation.
+func (m *WorkerMutation) SeenAt() (r time.Time, exists bool) {
+	v := m.seen_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldSeenAt returns the old "seen_at" field's value of the Worker entity.
+// If the Worker object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WorkerMutation) OldSeenAt(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldSeenAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldSeenAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldSeenAt: %w", err)
+	}
+	return oldValue.SeenAt, nil
+}
+
+// ResetSeenAt resets all changes to the "seen_at" field.
+func (m *WorkerMutation) ResetSeenAt() {
+	m.seen_at = nil
+}
+
+// Where appends a list predicates to the WorkerMutation builder.
+func (m *WorkerMutation) Where(ps ...predicate.Worker) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the WorkerMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *WorkerMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Worker, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *WorkerMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *WorkerMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Worker).
+func (m *WorkerMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *WorkerMutation) Fields() []string {
+	fields := make([]string, 0, 4)
+	if m.version != nil {
+		fields = append(fields, worker.FieldVersion)
+	}
+	if m.works != nil {
+		fields = append(fields, worker.FieldWorks)
+	}
+	if m.started_at != nil {
+		fields = append(fields, worker.FieldStartedAt)
+	}
+	if m.seen_at != nil {
+		fields = append(fields, worker.FieldSeenAt)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *WorkerMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case worker.FieldVersion:
+		return m.Version()
+	case worker.FieldWorks:
+		return m.Works()
+	case worker.FieldStartedAt:
+		return m.StartedAt()
+	case worker.FieldSeenAt:
+		return m.SeenAt()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *WorkerMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case worker.FieldVersion:
+		return m.OldVersion(ctx)
+	case worker.FieldWorks:
+		return m.OldWorks(ctx)
+	case worker.FieldStartedAt:
+		return m.OldStartedAt(ctx)
+	case worker.FieldSeenAt:
+		return m.OldSeenAt(ctx)
+	}
+	return nil, fmt.Errorf("unknown Worker field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *WorkerMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case worker.FieldVersion:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetVersion(v)
+		return nil
+	case worker.FieldWorks:
+		v, ok := value.(bool)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetWorks(v)
+		return nil
+	case worker.FieldStartedAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetStartedAt(v)
+		return nil
+	case worker.FieldSeenAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetSeenAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Worker field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *WorkerMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *WorkerMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *WorkerMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown Worker numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *WorkerMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *WorkerMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *WorkerMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Worker nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *WorkerMutation) ResetField(name string) error {
+	switch name {
+	case worker.FieldVersion:
+		m.ResetVersion()
+		return nil
+	case worker.FieldWorks:
+		m.ResetWorks()
+		return nil
+	case worker.FieldStartedAt:
+		m.ResetStartedAt()
+		return nil
+	case worker.FieldSeenAt:
+		m.ResetSeenAt()
+		return nil
+	}
+	return fmt.Errorf("unknown Worker field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *WorkerMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *WorkerMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *WorkerMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *WorkerMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *WorkerMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *WorkerMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *WorkerMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Worker unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *WorkerMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Worker edge %s", name)
 }

@@ -30,6 +30,10 @@ type Rollout struct {
 	BatchSize int `json:"batch_size,omitempty"`
 	// Concurrency holds the value of the "concurrency" field.
 	Concurrency int `json:"concurrency,omitempty"`
+	// PerCluster holds the value of the "per_cluster" field.
+	PerCluster int `json:"per_cluster,omitempty"`
+	// PerDatabase holds the value of the "per_database" field.
+	PerDatabase int `json:"per_database,omitempty"`
 	// OnError holds the value of the "on_error" field.
 	OnError controlplane.OnError `json:"on_error,omitempty"`
 	// failures that an operator has seen and resumed from
@@ -50,7 +54,7 @@ func (*Rollout) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case rollout.FieldBatchSize, rollout.FieldConcurrency, rollout.FieldForgiven:
+		case rollout.FieldBatchSize, rollout.FieldConcurrency, rollout.FieldPerCluster, rollout.FieldPerDatabase, rollout.FieldForgiven:
 			values[i] = new(sql.NullInt64)
 		case rollout.FieldID, rollout.FieldState, rollout.FieldReleaseID, rollout.FieldVersion, rollout.FieldSelector, rollout.FieldOnError, rollout.FieldReason, rollout.FieldCreatedBy:
 			values[i] = new(sql.NullString)
@@ -112,6 +116,18 @@ func (_m *Rollout) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field concurrency", values[i])
 			} else if value.Valid {
 				_m.Concurrency = int(value.Int64)
+			}
+		case rollout.FieldPerCluster:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field per_cluster", values[i])
+			} else if value.Valid {
+				_m.PerCluster = int(value.Int64)
+			}
+		case rollout.FieldPerDatabase:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field per_database", values[i])
+			} else if value.Valid {
+				_m.PerDatabase = int(value.Int64)
 			}
 		case rollout.FieldOnError:
 			if value, ok := values[i].(*sql.NullString); !ok {
@@ -203,6 +219,12 @@ func (_m *Rollout) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("concurrency=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Concurrency))
+	builder.WriteString(", ")
+	builder.WriteString("per_cluster=")
+	builder.WriteString(fmt.Sprintf("%v", _m.PerCluster))
+	builder.WriteString(", ")
+	builder.WriteString("per_database=")
+	builder.WriteString(fmt.Sprintf("%v", _m.PerDatabase))
 	builder.WriteString(", ")
 	builder.WriteString("on_error=")
 	builder.WriteString(fmt.Sprintf("%v", _m.OnError))

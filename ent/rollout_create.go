@@ -76,6 +76,34 @@ func (_c *RolloutCreate) SetConcurrency(v int) *RolloutCreate {
 	return _c
 }
 
+// SetPerCluster sets the "per_cluster" field.
+func (_c *RolloutCreate) SetPerCluster(v int) *RolloutCreate {
+	_c.mutation.SetPerCluster(v)
+	return _c
+}
+
+// SetNillablePerCluster sets the "per_cluster" field if the given value is not nil.
+func (_c *RolloutCreate) SetNillablePerCluster(v *int) *RolloutCreate {
+	if v != nil {
+		_c.SetPerCluster(*v)
+	}
+	return _c
+}
+
+// SetPerDatabase sets the "per_database" field.
+func (_c *RolloutCreate) SetPerDatabase(v int) *RolloutCreate {
+	_c.mutation.SetPerDatabase(v)
+	return _c
+}
+
+// SetNillablePerDatabase sets the "per_database" field if the given value is not nil.
+func (_c *RolloutCreate) SetNillablePerDatabase(v *int) *RolloutCreate {
+	if v != nil {
+		_c.SetPerDatabase(*v)
+	}
+	return _c
+}
+
 // SetOnError sets the "on_error" field.
 func (_c *RolloutCreate) SetOnError(v controlplane.OnError) *RolloutCreate {
 	_c.mutation.SetOnError(v)
@@ -201,6 +229,14 @@ func (_c *RolloutCreate) defaults() {
 		v := rollout.DefaultSelector
 		_c.mutation.SetSelector(v)
 	}
+	if _, ok := _c.mutation.PerCluster(); !ok {
+		v := rollout.DefaultPerCluster
+		_c.mutation.SetPerCluster(v)
+	}
+	if _, ok := _c.mutation.PerDatabase(); !ok {
+		v := rollout.DefaultPerDatabase
+		_c.mutation.SetPerDatabase(v)
+	}
 	if _, ok := _c.mutation.OnError(); !ok {
 		v := rollout.DefaultOnError
 		_c.mutation.SetOnError(v)
@@ -243,6 +279,12 @@ func (_c *RolloutCreate) check() error {
 	}
 	if _, ok := _c.mutation.Concurrency(); !ok {
 		return &ValidationError{Name: "concurrency", err: errors.New(`ent: missing required field "Rollout.concurrency"`)}
+	}
+	if _, ok := _c.mutation.PerCluster(); !ok {
+		return &ValidationError{Name: "per_cluster", err: errors.New(`ent: missing required field "Rollout.per_cluster"`)}
+	}
+	if _, ok := _c.mutation.PerDatabase(); !ok {
+		return &ValidationError{Name: "per_database", err: errors.New(`ent: missing required field "Rollout.per_database"`)}
 	}
 	if _, ok := _c.mutation.OnError(); !ok {
 		return &ValidationError{Name: "on_error", err: errors.New(`ent: missing required field "Rollout.on_error"`)}
@@ -320,6 +362,14 @@ func (_c *RolloutCreate) createSpec() (*Rollout, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.Concurrency(); ok {
 		_spec.SetField(rollout.FieldConcurrency, field.TypeInt, value)
 		_node.Concurrency = value
+	}
+	if value, ok := _c.mutation.PerCluster(); ok {
+		_spec.SetField(rollout.FieldPerCluster, field.TypeInt, value)
+		_node.PerCluster = value
+	}
+	if value, ok := _c.mutation.PerDatabase(); ok {
+		_spec.SetField(rollout.FieldPerDatabase, field.TypeInt, value)
+		_node.PerDatabase = value
 	}
 	if value, ok := _c.mutation.OnError(); ok {
 		_spec.SetField(rollout.FieldOnError, field.TypeString, value)
@@ -478,6 +528,42 @@ func (u *RolloutUpsert) UpdateConcurrency() *RolloutUpsert {
 // AddConcurrency adds v to the "concurrency" field.
 func (u *RolloutUpsert) AddConcurrency(v int) *RolloutUpsert {
 	u.Add(rollout.FieldConcurrency, v)
+	return u
+}
+
+// SetPerCluster sets the "per_cluster" field.
+func (u *RolloutUpsert) SetPerCluster(v int) *RolloutUpsert {
+	u.Set(rollout.FieldPerCluster, v)
+	return u
+}
+
+// UpdatePerCluster sets the "per_cluster" field to the value that was provided on create.
+func (u *RolloutUpsert) UpdatePerCluster() *RolloutUpsert {
+	u.SetExcluded(rollout.FieldPerCluster)
+	return u
+}
+
+// AddPerCluster adds v to the "per_cluster" field.
+func (u *RolloutUpsert) AddPerCluster(v int) *RolloutUpsert {
+	u.Add(rollout.FieldPerCluster, v)
+	return u
+}
+
+// SetPerDatabase sets the "per_database" field.
+func (u *RolloutUpsert) SetPerDatabase(v int) *RolloutUpsert {
+	u.Set(rollout.FieldPerDatabase, v)
+	return u
+}
+
+// UpdatePerDatabase sets the "per_database" field to the value that was provided on create.
+func (u *RolloutUpsert) UpdatePerDatabase() *RolloutUpsert {
+	u.SetExcluded(rollout.FieldPerDatabase)
+	return u
+}
+
+// AddPerDatabase adds v to the "per_database" field.
+func (u *RolloutUpsert) AddPerDatabase(v int) *RolloutUpsert {
+	u.Add(rollout.FieldPerDatabase, v)
 	return u
 }
 
@@ -699,6 +785,48 @@ func (u *RolloutUpsertOne) AddConcurrency(v int) *RolloutUpsertOne {
 func (u *RolloutUpsertOne) UpdateConcurrency() *RolloutUpsertOne {
 	return u.Update(func(s *RolloutUpsert) {
 		s.UpdateConcurrency()
+	})
+}
+
+// SetPerCluster sets the "per_cluster" field.
+func (u *RolloutUpsertOne) SetPerCluster(v int) *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.SetPerCluster(v)
+	})
+}
+
+// AddPerCluster adds v to the "per_cluster" field.
+func (u *RolloutUpsertOne) AddPerCluster(v int) *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.AddPerCluster(v)
+	})
+}
+
+// UpdatePerCluster sets the "per_cluster" field to the value that was provided on create.
+func (u *RolloutUpsertOne) UpdatePerCluster() *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.UpdatePerCluster()
+	})
+}
+
+// SetPerDatabase sets the "per_database" field.
+func (u *RolloutUpsertOne) SetPerDatabase(v int) *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.SetPerDatabase(v)
+	})
+}
+
+// AddPerDatabase adds v to the "per_database" field.
+func (u *RolloutUpsertOne) AddPerDatabase(v int) *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.AddPerDatabase(v)
+	})
+}
+
+// UpdatePerDatabase sets the "per_database" field to the value that was provided on create.
+func (u *RolloutUpsertOne) UpdatePerDatabase() *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.UpdatePerDatabase()
 	})
 }
 
@@ -1099,6 +1227,48 @@ func (u *RolloutUpsertBulk) AddConcurrency(v int) *RolloutUpsertBulk {
 func (u *RolloutUpsertBulk) UpdateConcurrency() *RolloutUpsertBulk {
 	return u.Update(func(s *RolloutUpsert) {
 		s.UpdateConcurrency()
+	})
+}
+
+// SetPerCluster sets the "per_cluster" field.
+func (u *RolloutUpsertBulk) SetPerCluster(v int) *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.SetPerCluster(v)
+	})
+}
+
+// AddPerCluster adds v to the "per_cluster" field.
+func (u *RolloutUpsertBulk) AddPerCluster(v int) *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.AddPerCluster(v)
+	})
+}
+
+// UpdatePerCluster sets the "per_cluster" field to the value that was provided on create.
+func (u *RolloutUpsertBulk) UpdatePerCluster() *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.UpdatePerCluster()
+	})
+}
+
+// SetPerDatabase sets the "per_database" field.
+func (u *RolloutUpsertBulk) SetPerDatabase(v int) *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.SetPerDatabase(v)
+	})
+}
+
+// AddPerDatabase adds v to the "per_database" field.
+func (u *RolloutUpsertBulk) AddPerDatabase(v int) *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.AddPerDatabase(v)
+	})
+}
+
+// UpdatePerDatabase sets the "per_database" field to the value that was provided on create.
+func (u *RolloutUpsertBulk) UpdatePerDatabase() *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.UpdatePerDatabase()
 	})
 }
 

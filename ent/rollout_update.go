@@ -128,6 +128,48 @@ func (_u *RolloutUpdate) AddConcurrency(v int) *RolloutUpdate {
 	return _u
 }
 
+// SetPerCluster sets the "per_cluster" field.
+func (_u *RolloutUpdate) SetPerCluster(v int) *RolloutUpdate {
+	_u.mutation.ResetPerCluster()
+	_u.mutation.SetPerCluster(v)
+	return _u
+}
+
+// SetNillablePerCluster sets the "per_cluster" field if the given value is not nil.
+func (_u *RolloutUpdate) SetNillablePerCluster(v *int) *RolloutUpdate {
+	if v != nil {
+		_u.SetPerCluster(*v)
+	}
+	return _u
+}
+
+// AddPerCluster adds value to the "per_cluster" field.
+func (_u *RolloutUpdate) AddPerCluster(v int) *RolloutUpdate {
+	_u.mutation.AddPerCluster(v)
+	return _u
+}
+
+// SetPerDatabase sets the "per_database" field.
+func (_u *RolloutUpdate) SetPerDatabase(v int) *RolloutUpdate {
+	_u.mutation.ResetPerDatabase()
+	_u.mutation.SetPerDatabase(v)
+	return _u
+}
+
+// SetNillablePerDatabase sets the "per_database" field if the given value is not nil.
+func (_u *RolloutUpdate) SetNillablePerDatabase(v *int) *RolloutUpdate {
+	if v != nil {
+		_u.SetPerDatabase(*v)
+	}
+	return _u
+}
+
+// AddPerDatabase adds value to the "per_database" field.
+func (_u *RolloutUpdate) AddPerDatabase(v int) *RolloutUpdate {
+	_u.mutation.AddPerDatabase(v)
+	return _u
+}
+
 // SetOnError sets the "on_error" field.
 func (_u *RolloutUpdate) SetOnError(v controlplane.OnError) *RolloutUpdate {
 	_u.mutation.SetOnError(v)
@@ -295,6 +337,18 @@ func (_u *RolloutUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if value, ok := _u.mutation.AddedConcurrency(); ok {
 		_spec.AddField(rollout.FieldConcurrency, field.TypeInt, value)
 	}
+	if value, ok := _u.mutation.PerCluster(); ok {
+		_spec.SetField(rollout.FieldPerCluster, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedPerCluster(); ok {
+		_spec.AddField(rollout.FieldPerCluster, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.PerDatabase(); ok {
+		_spec.SetField(rollout.FieldPerDatabase, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedPerDatabase(); ok {
+		_spec.AddField(rollout.FieldPerDatabase, field.TypeInt, value)
+	}
 	if value, ok := _u.mutation.OnError(); ok {
 		_spec.SetField(rollout.FieldOnError, field.TypeString, value)
 	}
@@ -433,6 +487,48 @@ func (_u *RolloutUpdateOne) SetNillableConcurrency(v *int) *RolloutUpdateOne {
 // AddConcurrency adds value to the "concurrency" field.
 func (_u *RolloutUpdateOne) AddConcurrency(v int) *RolloutUpdateOne {
 	_u.mutation.AddConcurrency(v)
+	return _u
+}
+
+// SetPerCluster sets the "per_cluster" field.
+func (_u *RolloutUpdateOne) SetPerCluster(v int) *RolloutUpdateOne {
+	_u.mutation.ResetPerCluster()
+	_u.mutation.SetPerCluster(v)
+	return _u
+}
+
+// SetNillablePerCluster sets the "per_cluster" field if the given value is not nil.
+func (_u *RolloutUpdateOne) SetNillablePerCluster(v *int) *RolloutUpdateOne {
+	if v != nil {
+		_u.SetPerCluster(*v)
+	}
+	return _u
+}
+
+// AddPerCluster adds value to the "per_cluster" field.
+func (_u *RolloutUpdateOne) AddPerCluster(v int) *RolloutUpdateOne {
+	_u.mutation.AddPerCluster(v)
+	return _u
+}
+
+// SetPerDatabase sets the "per_database" field.
+func (_u *RolloutUpdateOne) SetPerDatabase(v int) *RolloutUpdateOne {
+	_u.mutation.ResetPerDatabase()
+	_u.mutation.SetPerDatabase(v)
+	return _u
+}
+
+// SetNillablePerDatabase sets the "per_database" field if the given value is not nil.
+func (_u *RolloutUpdateOne) SetNillablePerDatabase(v *int) *RolloutUpdateOne {
+	if v != nil {
+		_u.SetPerDatabase(*v)
+	}
+	return _u
+}
+
+// AddPerDatabase adds value to the "per_database" field.
+func (_u *RolloutUpdateOne) AddPerDatabase(v int) *RolloutUpdateOne {
+	_u.mutation.AddPerDatabase(v)
 	return _u
 }
 
@@ -632,6 +728,18 @@ func (_u *RolloutUpdateOne) sqlSave(ctx context.Context) (_node *Rollout, err er
 	}
 	if value, ok := _u.mutation.AddedConcurrency(); ok {
 		_spec.AddField(rollout.FieldConcurrency, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.PerCluster(); ok {
+		_spec.SetField(rollout.FieldPerCluster, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedPerCluster(); ok {
+		_spec.AddField(rollout.FieldPerCluster, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.PerDatabase(); ok {
+		_spec.SetField(rollout.FieldPerDatabase, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedPerDatabase(); ok {
+		_spec.AddField(rollout.FieldPerDatabase, field.TypeInt, value)
 	}
 	if value, ok := _u.mutation.OnError(); ok {
 		_spec.SetField(rollout.FieldOnError, field.TypeString, value)

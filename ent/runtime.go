@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/ent/allotment"
 	"github.com/manorhq/manor/ent/auditrecord"
 	"github.com/manorhq/manor/ent/batch"
 	"github.com/manorhq/manor/ent/cluster"
@@ -19,12 +20,27 @@ import (
 	"github.com/manorhq/manor/ent/setting"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
+	"github.com/manorhq/manor/ent/worker"
 )
 
 // The init function reads all schema descriptors with runtime code
 // (default values, validators, hooks and policies) and stitches it
 // to their package variables.
 func init() {
+	allotmentFields := schema.Allotment{}.Fields()
+	_ = allotmentFields
+	// allotmentDescWorkerID is the schema descriptor for worker_id field.
+	allotmentDescWorkerID := allotmentFields[0].Descriptor()
+	// allotment.WorkerIDValidator is a validator for the "worker_id" field. It is called by the builders before save.
+	allotment.WorkerIDValidator = allotmentDescWorkerID.Validators[0].(func(string) error)
+	// allotmentDescClusterID is the schema descriptor for cluster_id field.
+	allotmentDescClusterID := allotmentFields[1].Descriptor()
+	// allotment.ClusterIDValidator is a validator for the "cluster_id" field. It is called by the builders before save.
+	allotment.ClusterIDValidator = allotmentDescClusterID.Validators[0].(func(string) error)
+	// allotmentDescConnections is the schema descriptor for connections field.
+	allotmentDescConnections := allotmentFields[2].Descriptor()
+	// allotment.DefaultConnections holds the default value on creation for the connections field.
+	allotment.DefaultConnections = allotmentDescConnections.Default.(int)
 	auditrecordFields := schema.AuditRecord{}.Fields()
 	_ = auditrecordFields
 	// auditrecordDescAt is the schema descriptor for at field.
@@ -41,24 +57,36 @@ func init() {
 	batchDescClusterID := batchFields[2].Descriptor()
 	// batch.ClusterIDValidator is a validator for the "cluster_id" field. It is called by the builders before save.
 	batch.ClusterIDValidator = batchDescClusterID.Validators[0].(func(string) error)
+	// batchDescDatabaseID is the schema descriptor for database_id field.
+	batchDescDatabaseID := batchFields[3].Descriptor()
+	// batch.DefaultDatabaseID holds the default value on creation for the database_id field.
+	batch.DefaultDatabaseID = batchDescDatabaseID.Default.(string)
 	// batchDescState is the schema descriptor for state field.
-	batchDescState := batchFields[4].Descriptor()
+	batchDescState := batchFields[5].Descriptor()
 	// batch.DefaultState holds the default value on creation for the state field.
 	batch.DefaultState = batchDescState.Default.(string)
 	// batchDescEpoch is the schema descriptor for epoch field.
-	batchDescEpoch := batchFields[5].Descriptor()
+	batchDescEpoch := batchFields[6].Descriptor()
 	// batch.DefaultEpoch holds the default value on creation for the epoch field.
 	batch.DefaultEpoch = batchDescEpoch.Default.(int64)
 	// batchDescWorker is the schema descriptor for worker field.
-	batchDescWorker := batchFields[6].Descriptor()
+	batchDescWorker := batchFields[7].Descriptor()
 	// batch.DefaultWorker holds the default value on creation for the worker field.
 	batch.DefaultWorker = batchDescWorker.Default.(string)
+	// batchDescSize is the schema descriptor for size field.
+	batchDescSize := batchFields[10].Descriptor()
+	// batch.DefaultSize holds the default value on creation for the size field.
+	batch.DefaultSize = batchDescSize.Default.(int)
+	// batchDescFinished is the schema descriptor for finished field.
+	batchDescFinished := batchFields[11].Descriptor()
+	// batch.DefaultFinished holds the default value on creation for the finished field.
+	batch.DefaultFinished = batchDescFinished.Default.(int)
 	// batchDescParallelism is the schema descriptor for parallelism field.
-	batchDescParallelism := batchFields[8].Descriptor()
+	batchDescParallelism := batchFields[13].Descriptor()
 	// batch.DefaultParallelism holds the default value on creation for the parallelism field.
 	batch.DefaultParallelism = batchDescParallelism.Default.(int)
 	// batchDescUpdatedAt is the schema descriptor for updated_at field.
-	batchDescUpdatedAt := batchFields[9].Descriptor()
+	batchDescUpdatedAt := batchFields[14].Descriptor()
 	// batch.DefaultUpdatedAt holds the default value on creation for the updated_at field.
 	batch.DefaultUpdatedAt = batchDescUpdatedAt.Default.(func() time.Time)
 	// batch.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
@@ -81,24 +109,32 @@ func init() {
 	clusterDescDensity := clusterFields[10].Descriptor()
 	// cluster.DefaultDensity holds the default value on creation for the density field.
 	cluster.DefaultDensity = clusterDescDensity.Default.(int)
+	// clusterDescConnections is the schema descriptor for connections field.
+	clusterDescConnections := clusterFields[11].Descriptor()
+	// cluster.DefaultConnections holds the default value on creation for the connections field.
+	cluster.DefaultConnections = clusterDescConnections.Default.(int)
+	// clusterDescMaxConnections is the schema descriptor for max_connections field.
+	clusterDescMaxConnections := clusterFields[12].Descriptor()
+	// cluster.DefaultMaxConnections holds the default value on creation for the max_connections field.
+	cluster.DefaultMaxConnections = clusterDescMaxConnections.Default.(int)
 	// clusterDescState is the schema descriptor for state field.
-	clusterDescState := clusterFields[12].Descriptor()
+	clusterDescState := clusterFields[15].Descriptor()
 	// cluster.DefaultState holds the default value on creation for the state field.
 	cluster.DefaultState = controlplane.ClusterState(clusterDescState.Default.(string))
 	// clusterDescServerVersion is the schema descriptor for server_version field.
-	clusterDescServerVersion := clusterFields[13].Descriptor()
+	clusterDescServerVersion := clusterFields[16].Descriptor()
 	// cluster.DefaultServerVersion holds the default value on creation for the server_version field.
 	cluster.DefaultServerVersion = clusterDescServerVersion.Default.(int)
 	// clusterDescSystemID is the schema descriptor for system_id field.
-	clusterDescSystemID := clusterFields[14].Descriptor()
+	clusterDescSystemID := clusterFields[17].Descriptor()
 	// cluster.DefaultSystemID holds the default value on creation for the system_id field.
 	cluster.DefaultSystemID = clusterDescSystemID.Default.(string)
 	// clusterDescCreatedAt is the schema descriptor for created_at field.
-	clusterDescCreatedAt := clusterFields[16].Descriptor()
+	clusterDescCreatedAt := clusterFields[19].Descriptor()
 	// cluster.DefaultCreatedAt holds the default value on creation for the created_at field.
 	cluster.DefaultCreatedAt = clusterDescCreatedAt.Default.(func() time.Time)
 	// clusterDescUpdatedAt is the schema descriptor for updated_at field.
-	clusterDescUpdatedAt := clusterFields[17].Descriptor()
+	clusterDescUpdatedAt := clusterFields[20].Descriptor()
 	// cluster.DefaultUpdatedAt holds the default value on creation for the updated_at field.
 	cluster.DefaultUpdatedAt = clusterDescUpdatedAt.Default.(func() time.Time)
 	// cluster.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
@@ -213,20 +249,28 @@ func init() {
 	rolloutDescSelector := rolloutFields[4].Descriptor()
 	// rollout.DefaultSelector holds the default value on creation for the selector field.
 	rollout.DefaultSelector = rolloutDescSelector.Default.(string)
+	// rolloutDescPerCluster is the schema descriptor for per_cluster field.
+	rolloutDescPerCluster := rolloutFields[7].Descriptor()
+	// rollout.DefaultPerCluster holds the default value on creation for the per_cluster field.
+	rollout.DefaultPerCluster = rolloutDescPerCluster.Default.(int)
+	// rolloutDescPerDatabase is the schema descriptor for per_database field.
+	rolloutDescPerDatabase := rolloutFields[8].Descriptor()
+	// rollout.DefaultPerDatabase holds the default value on creation for the per_database field.
+	rollout.DefaultPerDatabase = rolloutDescPerDatabase.Default.(int)
 	// rolloutDescOnError is the schema descriptor for on_error field.
-	rolloutDescOnError := rolloutFields[7].Descriptor()
+	rolloutDescOnError := rolloutFields[9].Descriptor()
 	// rollout.DefaultOnError holds the default value on creation for the on_error field.
 	rollout.DefaultOnError = controlplane.OnError(rolloutDescOnError.Default.(string))
 	// rolloutDescForgiven is the schema descriptor for forgiven field.
-	rolloutDescForgiven := rolloutFields[8].Descriptor()
+	rolloutDescForgiven := rolloutFields[10].Descriptor()
 	// rollout.DefaultForgiven holds the default value on creation for the forgiven field.
 	rollout.DefaultForgiven = rolloutDescForgiven.Default.(int)
 	// rolloutDescReason is the schema descriptor for reason field.
-	rolloutDescReason := rolloutFields[9].Descriptor()
+	rolloutDescReason := rolloutFields[11].Descriptor()
 	// rollout.DefaultReason holds the default value on creation for the reason field.
 	rollout.DefaultReason = rolloutDescReason.Default.(string)
 	// rolloutDescCreatedAt is the schema descriptor for created_at field.
-	rolloutDescCreatedAt := rolloutFields[11].Descriptor()
+	rolloutDescCreatedAt := rolloutFields[13].Descriptor()
 	// rollout.DefaultCreatedAt holds the default value on creation for the created_at field.
 	rollout.DefaultCreatedAt = rolloutDescCreatedAt.Default.(func() time.Time)
 	// rolloutDescID is the schema descriptor for id field.
@@ -335,4 +379,26 @@ func init() {
 	tenantDescID := tenantFields[0].Descriptor()
 	// tenant.IDValidator is a validator for the "id" field. It is called by the builders before save.
 	tenant.IDValidator = tenantDescID.Validators[0].(func(string) error)
+	workerFields := schema.Worker{}.Fields()
+	_ = workerFields
+	// workerDescVersion is the schema descriptor for version field.
+	workerDescVersion := workerFields[1].Descriptor()
+	// worker.DefaultVersion holds the default value on creation for the version field.
+	worker.DefaultVersion = workerDescVersion.Default.(string)
+	// workerDescWorks is the schema descriptor for works field.
+	workerDescWorks := workerFields[2].Descriptor()
+	// worker.DefaultWorks holds the default value on creation for the works field.
+	worker.DefaultWorks = workerDescWorks.Default.(bool)
+	// workerDescStartedAt is the schema descriptor for started_at field.
+	workerDescStartedAt := workerFields[3].Descriptor()
+	// worker.DefaultStartedAt holds the default value on creation for the started_at field.
+	worker.DefaultStartedAt = workerDescStartedAt.Default.(func() time.Time)
+	// workerDescSeenAt is the schema descriptor for seen_at field.
+	workerDescSeenAt := workerFields[4].Descriptor()
+	// worker.DefaultSeenAt holds the default value on creation for the seen_at field.
+	worker.DefaultSeenAt = workerDescSeenAt.Default.(func() time.Time)
+	// workerDescID is the schema descriptor for id field.
+	workerDescID := workerFields[0].Descriptor()
+	// worker.IDValidator is a validator for the "id" field. It is called by the builders before save.
+	worker.IDValidator = workerDescID.Validators[0].(func(string) error)
 }

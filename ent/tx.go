@@ -14,6 +14,8 @@ import (
 // Tx is a transactional client that is created by calling Client.Tx().
 type Tx struct {
 	config
+	// Allotment is the client for interacting with the Allotment builders.
+	Allotment *AllotmentClient
 	// AuditRecord is the client for interacting with the AuditRecord builders.
 	AuditRecord *AuditRecordClient
 	// Batch is the client for interacting with the Batch builders.
@@ -38,6 +40,8 @@ type Tx struct {
 	Target *TargetClient
 	// Tenant is the client for interacting with the Tenant builders.
 	Tenant *TenantClient
+	// Worker is the client for interacting with the Worker builders.
+	Worker *WorkerClient
 
 	// lazily loaded.
 	client     *Client
@@ -169,6 +173,7 @@ func (tx *Tx) Client() *Client {
 }
 
 func (tx *Tx) init() {
+	tx.Allotment = NewAllotmentClient(tx.config)
 	tx.AuditRecord = NewAuditRecordClient(tx.config)
 	tx.Batch = NewBatchClient(tx.config)
 	tx.Cluster = NewClusterClient(tx.config)
@@ -181,6 +186,7 @@ func (tx *Tx) init() {
 	tx.Setting = NewSettingClient(tx.config)
 	tx.Target = NewTargetClient(tx.config)
 	tx.Tenant = NewTenantClient(tx.config)
+	tx.Worker = NewWorkerClient(tx.config)
 }
 
 // txDriver wraps the given dialect.Tx with a nop dialect.Driver implementation.
@@ -190,7 +196,7 @@ func (tx *Tx) init() {
 // of them in order to commit or rollback the transaction.
 //
 // If a closed transaction is embedded in one of the generated entities, and the entity
-// applies a query, for example: AuditRecord.QueryXXX(), the query will be executed
+// applies a query, for example: Allotment.QueryXXX(), the query will be executed
 // through the driver which created this transaction.
 //
 // Note that txDriver is not goroutine safe.

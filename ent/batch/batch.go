@@ -19,6 +19,8 @@ const (
 	FieldNumber = "number"
 	// FieldClusterID holds the string denoting the cluster_id field in the database.
 	FieldClusterID = "cluster_id"
+	// FieldDatabaseID holds the string denoting the database_id field in the database.
+	FieldDatabaseID = "database_id"
 	// FieldDirection holds the string denoting the direction field in the database.
 	FieldDirection = "direction"
 	// FieldState holds the string denoting the state field in the database.
@@ -29,6 +31,14 @@ const (
 	FieldWorker = "worker"
 	// FieldLeaseUntil holds the string denoting the lease_until field in the database.
 	FieldLeaseUntil = "lease_until"
+	// FieldLeasedAt holds the string denoting the leased_at field in the database.
+	FieldLeasedAt = "leased_at"
+	// FieldSize holds the string denoting the size field in the database.
+	FieldSize = "size"
+	// FieldFinished holds the string denoting the finished field in the database.
+	FieldFinished = "finished"
+	// FieldInHand holds the string denoting the in_hand field in the database.
+	FieldInHand = "in_hand"
 	// FieldParallelism holds the string denoting the parallelism field in the database.
 	FieldParallelism = "parallelism"
 	// FieldUpdatedAt holds the string denoting the updated_at field in the database.
@@ -43,11 +53,16 @@ var Columns = []string{
 	FieldRolloutID,
 	FieldNumber,
 	FieldClusterID,
+	FieldDatabaseID,
 	FieldDirection,
 	FieldState,
 	FieldEpoch,
 	FieldWorker,
 	FieldLeaseUntil,
+	FieldLeasedAt,
+	FieldSize,
+	FieldFinished,
+	FieldInHand,
 	FieldParallelism,
 	FieldUpdatedAt,
 }
@@ -67,12 +82,18 @@ var (
 	RolloutIDValidator func(string) error
 	// ClusterIDValidator is a validator for the "cluster_id" field. It is called by the builders before save.
 	ClusterIDValidator func(string) error
+	// DefaultDatabaseID holds the default value on creation for the "database_id" field.
+	DefaultDatabaseID string
 	// DefaultState holds the default value on creation for the "state" field.
 	DefaultState string
 	// DefaultEpoch holds the default value on creation for the "epoch" field.
 	DefaultEpoch int64
 	// DefaultWorker holds the default value on creation for the "worker" field.
 	DefaultWorker string
+	// DefaultSize holds the default value on creation for the "size" field.
+	DefaultSize int
+	// DefaultFinished holds the default value on creation for the "finished" field.
+	DefaultFinished int
 	// DefaultParallelism holds the default value on creation for the "parallelism" field.
 	DefaultParallelism int
 	// DefaultUpdatedAt holds the default value on creation for the "updated_at" field.
@@ -104,6 +125,11 @@ func ByClusterID(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldClusterID, opts...).ToFunc()
 }
 
+// ByDatabaseID orders the results by the database_id field.
+func ByDatabaseID(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldDatabaseID, opts...).ToFunc()
+}
+
 // ByDirection orders the results by the direction field.
 func ByDirection(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldDirection, opts...).ToFunc()
@@ -127,6 +153,21 @@ func ByWorker(opts ...sql.OrderTermOption) OrderOption {
 // ByLeaseUntil orders the results by the lease_until field.
 func ByLeaseUntil(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldLeaseUntil, opts...).ToFunc()
+}
+
+// ByLeasedAt orders the results by the leased_at field.
+func ByLeasedAt(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldLeasedAt, opts...).ToFunc()
+}
+
+// BySize orders the results by the size field.
+func BySize(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldSize, opts...).ToFunc()
+}
+
+// ByFinished orders the results by the finished field.
+func ByFinished(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldFinished, opts...).ToFunc()
 }
 
 // ByParallelism orders the results by the parallelism field.

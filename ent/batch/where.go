@@ -69,6 +69,11 @@ func ClusterID(v string) predicate.Batch {
 	return predicate.Batch(sql.FieldEQ(FieldClusterID, v))
 }
 
+// DatabaseID applies equality check predicate on the "database_id" field. It's identical to DatabaseIDEQ.
+func DatabaseID(v string) predicate.Batch {
+	return predicate.Batch(sql.FieldEQ(FieldDatabaseID, v))
+}
+
 // Direction applies equality check predicate on the "direction" field. It's identical to DirectionEQ.
 func Direction(v string) predicate.Batch {
 	return predicate.Batch(sql.FieldEQ(FieldDirection, v))
@@ -92,6 +97,21 @@ func Worker(v string) predicate.Batch {
 // LeaseUntil applies equality check predicate on the "lease_until" field. It's identical to LeaseUntilEQ.
 func LeaseUntil(v time.Time) predicate.Batch {
 	return predicate.Batch(sql.FieldEQ(FieldLeaseUntil, v))
+}
+
+// LeasedAt applies equality check predicate on the "leased_at" field. It's identical to LeasedAtEQ.
+func LeasedAt(v time.Time) predicate.Batch {
+	return predicate.Batch(sql.FieldEQ(FieldLeasedAt, v))
+}
+
+// Size applies equality check predicate on the "size" field. It's identical to SizeEQ.
+func Size(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldEQ(FieldSize, v))
+}
+
+// Finished applies equality check predicate on the "finished" field. It's identical to FinishedEQ.
+func Finished(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldEQ(FieldFinished, v))
 }
 
 // Parallelism applies equality check predicate on the "parallelism" field. It's identical to ParallelismEQ.
@@ -272,6 +292,71 @@ func ClusterIDEqualFold(v string) predicate.Batch {
 // ClusterIDContainsFold applies the ContainsFold predicate on the "cluster_id" field.
 func ClusterIDContainsFold(v string) predicate.Batch {
 	return predicate.Batch(sql.FieldContainsFold(FieldClusterID, v))
+}
+
+// DatabaseIDEQ applies the EQ predicate on the "database_id" field.
+func DatabaseIDEQ(v string) predicate.Batch {
+	return predicate.Batch(sql.FieldEQ(FieldDatabaseID, v))
+}
+
+// DatabaseIDNEQ applies the NEQ predicate on the "database_id" field.
+func DatabaseIDNEQ(v string) predicate.Batch {
+	return predicate.Batch(sql.FieldNEQ(FieldDatabaseID, v))
+}
+
+// DatabaseIDIn applies the In predicate on the "database_id" field.
+func DatabaseIDIn(vs ...string) predicate.Batch {
+	return predicate.Batch(sql.FieldIn(FieldDatabaseID, vs...))
+}
+
+// DatabaseIDNotIn applies the NotIn predicate on the "database_id" field.
+func DatabaseIDNotIn(vs ...string) predicate.Batch {
+	return predicate.Batch(sql.FieldNotIn(FieldDatabaseID, vs...))
+}
+
+// DatabaseIDGT applies the GT predicate on the "database_id" field.
+func DatabaseIDGT(v string) predicate.Batch {
+	return predicate.Batch(sql.FieldGT(FieldDatabaseID, v))
+}
+
+// DatabaseIDGTE applies the GTE predicate on the "database_id" field.
+func DatabaseIDGTE(v string) predicate.Batch {
+	return predicate.Batch(sql.FieldGTE(FieldDatabaseID, v))
+}
+
+// DatabaseIDLT applies the LT predicate on the "database_id" field.
+func DatabaseIDLT(v string) predicate.Batch {
+	return predicate.Batch(sql.FieldLT(FieldDatabaseID, v))
+}
+
+// DatabaseIDLTE applies the LTE predicate on the "database_id" field.
+func DatabaseIDLTE(v string) predicate.Batch {
+	return predicate.Batch(sql.FieldLTE(FieldDatabaseID, v))
+}
+
+// DatabaseIDContains applies the Contains predicate on the "database_id" field.
+func DatabaseIDContains(v string) predicate.Batch {
+	return predicate.Batch(sql.FieldContains(FieldDatabaseID, v))
+}
+
+// DatabaseIDHasPrefix applies the HasPrefix predicate on the "database_id" field.
+func DatabaseIDHasPrefix(v string) predicate.Batch {
+	return predicate.Batch(sql.FieldHasPrefix(FieldDatabaseID, v))
+}
+
+// DatabaseIDHasSuffix applies the HasSuffix predicate on the "database_id" field.
+func DatabaseIDHasSuffix(v string) predicate.Batch {
+	return predicate.Batch(sql.FieldHasSuffix(FieldDatabaseID, v))
+}
+
+// DatabaseIDEqualFold applies the EqualFold predicate on the "database_id" field.
+func DatabaseIDEqualFold(v string) predicate.Batch {
+	return predicate.Batch(sql.FieldEqualFold(FieldDatabaseID, v))
+}
+
+// DatabaseIDContainsFold applies the ContainsFold predicate on the "database_id" field.
+func DatabaseIDContainsFold(v string) predicate.Batch {
+	return predicate.Batch(sql.FieldContainsFold(FieldDatabaseID, v))
 }
 
 // DirectionEQ applies the EQ predicate on the "direction" field.
@@ -557,6 +642,136 @@ func LeaseUntilIsNil() predicate.Batch {
 // LeaseUntilNotNil applies the NotNil predicate on the "lease_until" field.
 func LeaseUntilNotNil() predicate.Batch {
 	return predicate.Batch(sql.FieldNotNull(FieldLeaseUntil))
+}
+
+// LeasedAtEQ applies the EQ predicate on the "leased_at" field.
+func LeasedAtEQ(v time.Time) predicate.Batch {
+	return predicate.Batch(sql.FieldEQ(FieldLeasedAt, v))
+}
+
+// LeasedAtNEQ applies the NEQ predicate on the "leased_at" field.
+func LeasedAtNEQ(v time.Time) predicate.Batch {
+	return predicate.Batch(sql.FieldNEQ(FieldLeasedAt, v))
+}
+
+// LeasedAtIn applies the In predicate on the "leased_at" field.
+func LeasedAtIn(vs ...time.Time) predicate.Batch {
+	return predicate.Batch(sql.FieldIn(FieldLeasedAt, vs...))
+}
+
+// LeasedAtNotIn applies the NotIn predicate on the "leased_at" field.
+func LeasedAtNotIn(vs ...time.Time) predicate.Batch {
+	return predicate.Batch(sql.FieldNotIn(FieldLeasedAt, vs...))
+}
+
+// LeasedAtGT applies the GT predicate on the "leased_at" field.
+func LeasedAtGT(v time.Time) predicate.Batch {
+	return predicate.Batch(sql.FieldGT(FieldLeasedAt, v))
+}
+
+// LeasedAtGTE applies the GTE predicate on the "leased_at" field.
+func LeasedAtGTE(v time.Time) predicate.Batch {
+	return predicate.Batch(sql.FieldGTE(FieldLeasedAt, v))
+}
+
+// LeasedAtLT applies the LT predicate on the "leased_at" field.
+func LeasedAtLT(v time.Time) predicate.Batch {
+	return predicate.Batch(sql.FieldLT(FieldLeasedAt, v))
+}
+
+// LeasedAtLTE applies the LTE predicate on the "leased_at" field.
+func LeasedAtLTE(v time.Time) predicate.Batch {
+	return predicate.Batch(sql.FieldLTE(FieldLeasedAt, v))
+}
+
+// LeasedAtIsNil applies the IsNil predicate on the "leased_at" field.
+func LeasedAtIsNil() predicate.Batch {
+	return predicate.Batch(sql.FieldIsNull(FieldLeasedAt))
+}
+
+// LeasedAtNotNil applies the NotNil predicate on the "leased_at" field.
+func LeasedAtNotNil() predicate.Batch {
+	return predicate.Batch(sql.FieldNotNull(FieldLeasedAt))
+}
+
+// SizeEQ applies the EQ predicate on the "size" field.
+func SizeEQ(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldEQ(FieldSize, v))
+}
+
+// SizeNEQ applies the NEQ predicate on the "size" field.
+func SizeNEQ(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldNEQ(FieldSize, v))
+}
+
+// SizeIn applies the In predicate on the "size" field.
+func SizeIn(vs ...int) predicate.Batch {
+	return predicate.Batch(sql.FieldIn(FieldSize, vs...))
+}
+
+// SizeNotIn applies the NotIn predicate on the "size" field.
+func SizeNotIn(vs ...int) predicate.Batch {
+	return predicate.Batch(sql.FieldNotIn(FieldSize, vs...))
+}
+
+// SizeGT applies the GT predicate on the "size" field.
+func SizeGT(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldGT(FieldSize, v))
+}
+
+// SizeGTE applies the GTE predicate on the "size" field.
+func SizeGTE(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldGTE(FieldSize, v))
+}
+
+// SizeLT applies the LT predicate on the "size" field.
+func SizeLT(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldLT(FieldSize, v))
+}
+
+// SizeLTE applies the LTE predicate on the "size" field.
+func SizeLTE(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldLTE(FieldSize, v))
+}
+
+// FinishedEQ applies the EQ predicate on the "finished" field.
+func FinishedEQ(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldEQ(FieldFinished, v))
+}
+
+// FinishedNEQ applies the NEQ predicate on the "finished" field.
+func FinishedNEQ(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldNEQ(FieldFinished, v))
+}
+
+// FinishedIn applies the In predicate on the "finished" field.
+func FinishedIn(vs ...int) predicate.Batch {
+	return predicate.Batch(sql.FieldIn(FieldFinished, vs...))
+}
+
+// FinishedNotIn applies the NotIn predicate on the "finished" field.
+func FinishedNotIn(vs ...int) predicate.Batch {
+	return predicate.Batch(sql.FieldNotIn(FieldFinished, vs...))
+}
+
+// FinishedGT applies the GT predicate on the "finished" field.
+func FinishedGT(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldGT(FieldFinished, v))
+}
+
+// FinishedGTE applies the GTE predicate on the "finished" field.
+func FinishedGTE(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldGTE(FieldFinished, v))
+}
+
+// FinishedLT applies the LT predicate on the "finished" field.
+func FinishedLT(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldLT(FieldFinished, v))
+}
+
+// FinishedLTE applies the LTE predicate on the "finished" field.
+func FinishedLTE(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldLTE(FieldFinished, v))
 }
 
 // ParallelismEQ applies the EQ predicate on the "parallelism" field.

@@ -34,6 +34,12 @@ const (
 	FieldCapacity = "capacity"
 	// FieldDensity holds the string denoting the density field in the database.
 	FieldDensity = "density"
+	// FieldConnections holds the string denoting the connections field in the database.
+	FieldConnections = "connections"
+	// FieldMaxConnections holds the string denoting the max_connections field in the database.
+	FieldMaxConnections = "max_connections"
+	// FieldFlow holds the string denoting the flow field in the database.
+	FieldFlow = "flow"
 	// FieldExtensions holds the string denoting the extensions field in the database.
 	FieldExtensions = "extensions"
 	// FieldState holds the string denoting the state field in the database.
@@ -65,6 +71,9 @@ var Columns = []string{
 	FieldLabels,
 	FieldCapacity,
 	FieldDensity,
+	FieldConnections,
+	FieldMaxConnections,
+	FieldFlow,
 	FieldExtensions,
 	FieldState,
 	FieldServerVersion,
@@ -93,6 +102,10 @@ var (
 	DefaultCapacity int
 	// DefaultDensity holds the default value on creation for the "density" field.
 	DefaultDensity int
+	// DefaultConnections holds the default value on creation for the "connections" field.
+	DefaultConnections int
+	// DefaultMaxConnections holds the default value on creation for the "max_connections" field.
+	DefaultMaxConnections int
 	// DefaultState holds the default value on creation for the "state" field.
 	DefaultState controlplane.ClusterState
 	// DefaultServerVersion holds the default value on creation for the "server_version" field.
@@ -140,6 +153,16 @@ func ByCapacity(opts ...sql.OrderTermOption) OrderOption {
 // ByDensity orders the results by the density field.
 func ByDensity(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldDensity, opts...).ToFunc()
+}
+
+// ByConnections orders the results by the connections field.
+func ByConnections(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldConnections, opts...).ToFunc()
+}
+
+// ByMaxConnections orders the results by the max_connections field.
+func ByMaxConnections(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldMaxConnections, opts...).ToFunc()
 }
 
 // ByState orders the results by the state field.

@@ -95,6 +95,16 @@ func Density(v int) predicate.Cluster {
 	return predicate.Cluster(sql.FieldEQ(FieldDensity, v))
 }
 
+// Connections applies equality check predicate on the "connections" field. It's identical to ConnectionsEQ.
+func Connections(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldEQ(FieldConnections, v))
+}
+
+// MaxConnections applies equality check predicate on the "max_connections" field. It's identical to MaxConnectionsEQ.
+func MaxConnections(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldEQ(FieldMaxConnections, v))
+}
+
 // State applies equality check predicate on the "state" field. It's identical to StateEQ.
 func State(v controlplane.ClusterState) predicate.Cluster {
 	vc := string(v)
@@ -444,6 +454,86 @@ func DensityLT(v int) predicate.Cluster {
 // DensityLTE applies the LTE predicate on the "density" field.
 func DensityLTE(v int) predicate.Cluster {
 	return predicate.Cluster(sql.FieldLTE(FieldDensity, v))
+}
+
+// ConnectionsEQ applies the EQ predicate on the "connections" field.
+func ConnectionsEQ(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldEQ(FieldConnections, v))
+}
+
+// ConnectionsNEQ applies the NEQ predicate on the "connections" field.
+func ConnectionsNEQ(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldNEQ(FieldConnections, v))
+}
+
+// ConnectionsIn applies the In predicate on the "connections" field.
+func ConnectionsIn(vs ...int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldIn(FieldConnections, vs...))
+}
+
+// ConnectionsNotIn applies the NotIn predicate on the "connections" field.
+func ConnectionsNotIn(vs ...int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldNotIn(FieldConnections, vs...))
+}
+
+// ConnectionsGT applies the GT predicate on the "connections" field.
+func ConnectionsGT(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldGT(FieldConnections, v))
+}
+
+// ConnectionsGTE applies the GTE predicate on the "connections" field.
+func ConnectionsGTE(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldGTE(FieldConnections, v))
+}
+
+// ConnectionsLT applies the LT predicate on the "connections" field.
+func ConnectionsLT(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldLT(FieldConnections, v))
+}
+
+// ConnectionsLTE applies the LTE predicate on the "connections" field.
+func ConnectionsLTE(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldLTE(FieldConnections, v))
+}
+
+// MaxConnectionsEQ applies the EQ predicate on the "max_connections" field.
+func MaxConnectionsEQ(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldEQ(FieldMaxConnections, v))
+}
+
+// MaxConnectionsNEQ applies the NEQ predicate on the "max_connections" field.
+func MaxConnectionsNEQ(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldNEQ(FieldMaxConnections, v))
+}
+
+// MaxConnectionsIn applies the In predicate on the "max_connections" field.
+func MaxConnectionsIn(vs ...int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldIn(FieldMaxConnections, vs...))
+}
+
+// MaxConnectionsNotIn applies the NotIn predicate on the "max_connections" field.
+func MaxConnectionsNotIn(vs ...int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldNotIn(FieldMaxConnections, vs...))
+}
+
+// MaxConnectionsGT applies the GT predicate on the "max_connections" field.
+func MaxConnectionsGT(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldGT(FieldMaxConnections, v))
+}
+
+// MaxConnectionsGTE applies the GTE predicate on the "max_connections" field.
+func MaxConnectionsGTE(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldGTE(FieldMaxConnections, v))
+}
+
+// MaxConnectionsLT applies the LT predicate on the "max_connections" field.
+func MaxConnectionsLT(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldLT(FieldMaxConnections, v))
+}
+
+// MaxConnectionsLTE applies the LTE predicate on the "max_connections" field.
+func MaxConnectionsLTE(v int) predicate.Cluster {
+	return predicate.Cluster(sql.FieldLTE(FieldMaxConnections, v))
 }
 
 // StateEQ applies the EQ predicate on the "state" field.

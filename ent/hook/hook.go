@@ -9,6 +9,18 @@ import (
 	"github.com/manorhq/manor/ent"
 )
 
+// The AllotmentFunc type is an adapter to allow the use of ordinary
+// function as Allotment mutator.
+type AllotmentFunc func(context.Context, *ent.AllotmentMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f AllotmentFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.AllotmentMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.AllotmentMutation", m)
+}
+
 // The AuditRecordFunc type is an adapter to allow the use of ordinary
 // function as AuditRecord mutator.
 type AuditRecordFunc func(context.Context, *ent.AuditRecordMutation) (ent.Value, error)
@@ -151,6 +163,18 @@ func (f TenantFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, erro
 		return f(ctx, mv)
 	}
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.TenantMutation", m)
+}
+
+// The WorkerFunc type is an adapter to allow the use of ordinary
+// function as Worker mutator.
+type WorkerFunc func(context.Context, *ent.WorkerMutation) (ent.Value, error)
+
+// Mutate calls f(ctx, m).
+func (f WorkerFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+	if mv, ok := m.(*ent.WorkerMutation); ok {
+		return f(ctx, mv)
+	}
+	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.WorkerMutation", m)
 }
 
 // Condition is a hook condition function.

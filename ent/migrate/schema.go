@@ -9,6 +9,26 @@ import (
 )
 
 var (
+	// AllotmentsColumns holds the columns for the "allotments" table.
+	AllotmentsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeInt, Increment: true},
+		{Name: "worker_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "cluster_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "connections", Type: field.TypeInt, Default: 0},
+	}
+	// AllotmentsTable holds the schema information for the "allotments" table.
+	AllotmentsTable = &schema.Table{
+		Name:       "allotments",
+		Columns:    AllotmentsColumns,
+		PrimaryKey: []*schema.Column{AllotmentsColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "allotment_cluster_id_worker_id",
+				Unique:  true,
+				Columns: []*schema.Column{AllotmentsColumns[2], AllotmentsColumns[1]},
+			},
+		},
+	}
 	// AuditRecordsColumns holds the columns for the "audit_records" table.
 	AuditRecordsColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeInt, Increment: true},
@@ -37,11 +57,16 @@ var (
 		{Name: "rollout_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "number", Type: field.TypeInt},
 		{Name: "cluster_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "database_id", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "direction", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "state", Type: field.TypeString, Default: "waiting", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "epoch", Type: field.TypeInt64, Default: 0},
 		{Name: "worker", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "lease_until", Type: field.TypeTime, Nullable: true},
+		{Name: "leased_at", Type: field.TypeTime, Nullable: true},
+		{Name: "size", Type: field.TypeInt, Default: 0},
+		{Name: "finished", Type: field.TypeInt, Default: 0},
+		{Name: "in_hand", Type: field.TypeJSON, Default: schema.Expr("'[]'::jsonb")},
 		{Name: "parallelism", Type: field.TypeInt, Default: 1},
 		{Name: "updated_at", Type: field.TypeTime, Default: schema.Expr("now()")},
 	}
@@ -59,7 +84,7 @@ var (
 			{
 				Name:    "batch_lease_until",
 				Unique:  false,
-				Columns: []*schema.Column{BatchesColumns[8]},
+				Columns: []*schema.Column{BatchesColumns[9]},
 				Annotation: &entsql.IndexAnnotation{
 					Where: "state = 'running'",
 				},
@@ -79,6 +104,9 @@ var (
 		{Name: "labels", Type: field.TypeJSON, Default: schema.Expr("'{}'::jsonb")},
 		{Name: "capacity", Type: field.TypeInt, Default: 0},
 		{Name: "density", Type: field.TypeInt, Default: 1000},
+		{Name: "connections", Type: field.TypeInt, Default: 0},
+		{Name: "max_connections", Type: field.TypeInt, Default: 0},
+		{Name: "flow", Type: field.TypeJSON, Default: schema.Expr("'{}'::jsonb")},
 		{Name: "extensions", Type: field.TypeJSON, Default: schema.Expr("'[]'::jsonb")},
 		{Name: "state", Type: field.TypeString, Default: "active", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "server_version", Type: field.TypeInt, Default: 0},
@@ -221,6 +249,8 @@ var (
 		{Name: "selector", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "batch_size", Type: field.TypeInt},
 		{Name: "concurrency", Type: field.TypeInt},
+		{Name: "per_cluster", Type: field.TypeInt, Default: 0},
+		{Name: "per_database", Type: field.TypeInt, Default: 4},
 		{Name: "on_error", Type: field.TypeString, Default: "continue", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "forgiven", Type: field.TypeInt, Default: 0},
 		{Name: "reason", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
@@ -294,6 +324,11 @@ var (
 				Columns: []*schema.Column{TargetsColumns[6]},
 			},
 			{
+				Name:    "target_tenant_id",
+				Unique:  false,
+				Columns: []*schema.Column{TargetsColumns[2]},
+			},
+			{
 				Name:    "target_unfinished",
 				Unique:  true,
 				Columns: []*schema.Column{TargetsColumns[2]},
@@ -354,8 +389,23 @@ var (
 			},
 		},
 	}
+	// WorkersColumns holds the columns for the "workers" table.
+	WorkersColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "version", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "works", Type: field.TypeBool, Default: true},
+		{Name: "started_at", Type: field.TypeTime, Default: schema.Expr("now()")},
+		{Name: "seen_at", Type: field.TypeTime, Default: schema.Expr("now()")},
+	}
+	// WorkersTable holds the schema information for the "workers" table.
+	WorkersTable = &schema.Table{
+		Name:       "workers",
+		Columns:    WorkersColumns,
+		PrimaryKey: []*schema.Column{WorkersColumns[0]},
+	}
 	// Tables holds all the tables in the schema.
 	Tables = []*schema.Table{
+		AllotmentsTable,
 		AuditRecordsTable,
 		BatchesTable,
 		ClustersTable,
@@ -368,10 +418,15 @@ var (
 		SettingsTable,
 		TargetsTable,
 		TenantsTable,
+		WorkersTable,
 	}
 )
 
 func init() {
+	AllotmentsTable.Annotation = &entsql.Annotation{}
+	AllotmentsTable.Annotation.Checks = map[string]string{
+		"connections_bound": "connections >= 0",
+	}
 	BatchesTable.Annotation = &entsql.Annotation{}
 	BatchesTable.Annotation.Checks = map[string]string{
 		"direction_known":   "direction IN ('up', 'down')",
@@ -400,10 +455,12 @@ func init() {
 	}
 	RolloutsTable.Annotation = &entsql.Annotation{}
 	RolloutsTable.Annotation.Checks = map[string]string{
-		"batch_size_bound":  "batch_size >= 1",
-		"concurrency_bound": "concurrency >= 1",
-		"on_error_known":    "on_error IN ('continue', 'pause', 'rollback')",
-		"state_known":       "state IN ('planned', 'running', 'paused', 'succeeded', 'failed', 'aborted', 'rolling_back', 'rolled_back')",
+		"batch_size_bound":   "batch_size >= 1",
+		"concurrency_bound":  "concurrency >= 1",
+		"on_error_known":     "on_error IN ('continue', 'pause', 'rollback')",
+		"per_cluster_bound":  "per_cluster >= 0",
+		"per_database_bound": "per_database >= 1",
+		"state_known":        "state IN ('planned', 'running', 'paused', 'succeeded', 'failed', 'aborted', 'rolling_back', 'rolled_back')",
 	}
 	TargetsTable.Annotation = &entsql.Annotation{}
 	TargetsTable.Annotation.Checks = map[string]string{

@@ -26,6 +26,10 @@ const (
 	FieldBatchSize = "batch_size"
 	// FieldConcurrency holds the string denoting the concurrency field in the database.
 	FieldConcurrency = "concurrency"
+	// FieldPerCluster holds the string denoting the per_cluster field in the database.
+	FieldPerCluster = "per_cluster"
+	// FieldPerDatabase holds the string denoting the per_database field in the database.
+	FieldPerDatabase = "per_database"
 	// FieldOnError holds the string denoting the on_error field in the database.
 	FieldOnError = "on_error"
 	// FieldForgiven holds the string denoting the forgiven field in the database.
@@ -51,6 +55,8 @@ var Columns = []string{
 	FieldSelector,
 	FieldBatchSize,
 	FieldConcurrency,
+	FieldPerCluster,
+	FieldPerDatabase,
 	FieldOnError,
 	FieldForgiven,
 	FieldReason,
@@ -76,6 +82,10 @@ var (
 	ReleaseIDValidator func(string) error
 	// DefaultSelector holds the default value on creation for the "selector" field.
 	DefaultSelector string
+	// DefaultPerCluster holds the default value on creation for the "per_cluster" field.
+	DefaultPerCluster int
+	// DefaultPerDatabase holds the default value on creation for the "per_database" field.
+	DefaultPerDatabase int
 	// DefaultOnError holds the default value on creation for the "on_error" field.
 	DefaultOnError controlplane.OnError
 	// DefaultForgiven holds the default value on creation for the "forgiven" field.
@@ -124,6 +134,16 @@ func ByBatchSize(opts ...sql.OrderTermOption) OrderOption {
 // ByConcurrency orders the results by the concurrency field.
 func ByConcurrency(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldConcurrency, opts...).ToFunc()
+}
+
+// ByPerCluster orders the results by the per_cluster field.
+func ByPerCluster(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldPerCluster, opts...).ToFunc()
+}
+
+// ByPerDatabase orders the results by the per_database field.
+func ByPerDatabase(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldPerDatabase, opts...).ToFunc()
 }
 
 // ByOnError orders the results by the on_error field.

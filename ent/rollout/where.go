@@ -96,6 +96,16 @@ func Concurrency(v int) predicate.Rollout {
 	return predicate.Rollout(sql.FieldEQ(FieldConcurrency, v))
 }
 
+// PerCluster applies equality check predicate on the "per_cluster" field. It's identical to PerClusterEQ.
+func PerCluster(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldEQ(FieldPerCluster, v))
+}
+
+// PerDatabase applies equality check predicate on the "per_database" field. It's identical to PerDatabaseEQ.
+func PerDatabase(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldEQ(FieldPerDatabase, v))
+}
+
 // OnError applies equality check predicate on the "on_error" field. It's identical to OnErrorEQ.
 func OnError(v controlplane.OnError) predicate.Rollout {
 	vc := string(v)
@@ -484,6 +494,86 @@ func ConcurrencyLT(v int) predicate.Rollout {
 // ConcurrencyLTE applies the LTE predicate on the "concurrency" field.
 func ConcurrencyLTE(v int) predicate.Rollout {
 	return predicate.Rollout(sql.FieldLTE(FieldConcurrency, v))
+}
+
+// PerClusterEQ applies the EQ predicate on the "per_cluster" field.
+func PerClusterEQ(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldEQ(FieldPerCluster, v))
+}
+
+// PerClusterNEQ applies the NEQ predicate on the "per_cluster" field.
+func PerClusterNEQ(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldNEQ(FieldPerCluster, v))
+}
+
+// PerClusterIn applies the In predicate on the "per_cluster" field.
+func PerClusterIn(vs ...int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldIn(FieldPerCluster, vs...))
+}
+
+// PerClusterNotIn applies the NotIn predicate on the "per_cluster" field.
+func PerClusterNotIn(vs ...int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldNotIn(FieldPerCluster, vs...))
+}
+
+// PerClusterGT applies the GT predicate on the "per_cluster" field.
+func PerClusterGT(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldGT(FieldPerCluster, v))
+}
+
+// PerClusterGTE applies the GTE predicate on the "per_cluster" field.
+func PerClusterGTE(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldGTE(FieldPerCluster, v))
+}
+
+// PerClusterLT applies the LT predicate on the "per_cluster" field.
+func PerClusterLT(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldLT(FieldPerCluster, v))
+}
+
+// PerClusterLTE applies the LTE predicate on the "per_cluster" field.
+func PerClusterLTE(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldLTE(FieldPerCluster, v))
+}
+
+// PerDatabaseEQ applies the EQ predicate on the "per_database" field.
+func PerDatabaseEQ(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldEQ(FieldPerDatabase, v))
+}
+
+// PerDatabaseNEQ applies the NEQ predicate on the "per_database" field.
+func PerDatabaseNEQ(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldNEQ(FieldPerDatabase, v))
+}
+
+// PerDatabaseIn applies the In predicate on the "per_database" field.
+func PerDatabaseIn(vs ...int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldIn(FieldPerDatabase, vs...))
+}
+
+// PerDatabaseNotIn applies the NotIn predicate on the "per_database" field.
+func PerDatabaseNotIn(vs ...int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldNotIn(FieldPerDatabase, vs...))
+}
+
+// PerDatabaseGT applies the GT predicate on the "per_database" field.
+func PerDatabaseGT(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldGT(FieldPerDatabase, v))
+}
+
+// PerDatabaseGTE applies the GTE predicate on the "per_database" field.
+func PerDatabaseGTE(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldGTE(FieldPerDatabase, v))
+}
+
+// PerDatabaseLT applies the LT predicate on the "per_database" field.
+func PerDatabaseLT(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldLT(FieldPerDatabase, v))
+}
+
+// PerDatabaseLTE applies the LTE predicate on the "per_database" field.
+func PerDatabaseLTE(v int) predicate.Rollout {
+	return predicate.Rollout(sql.FieldLTE(FieldPerDatabase, v))
 }
 
 // OnErrorEQ applies the EQ predicate on the "on_error" field.

@@ -43,6 +43,8 @@ func (Rollout) Fields() []ent.Field {
 		word("selector"),
 		field.Int("batch_size"),
 		field.Int("concurrency"),
+		field.Int("per_cluster").Default(0),
+		field.Int("per_database").Default(controlplane.DefaultPerDatabase),
 		field.String("on_error").GoType(controlplane.OnError("")).SchemaType(textColumn).Default(string(controlplane.OnErrorContinue)),
 		field.Int("forgiven").Default(0).Comment("failures that an operator has seen and resumed from"),
 		word("reason"),
@@ -64,6 +66,8 @@ func (Rollout) Annotations() []schema.Annotation {
 		oneOf("on_error", controlplane.OnErrors...),
 		atLeast("batch_size", "1"),
 		atLeast("concurrency", "1"),
+		atLeast("per_cluster", "0"),
+		atLeast("per_database", "1"),
 	}
 }
 
@@ -77,12 +81,17 @@ func (Batch) Fields() []ent.Field {
 		reference("rollout_id"),
 		field.Int("number"),
 		reference("cluster_id"),
+		word("database_id"), // the shared one that all its targets are in; empty: each has its own
 		text("direction"),
 		field.String("state").SchemaType(textColumn).Default("waiting"),
 		field.Int64("epoch").Default(0).Comment("fencing token of the lease; 0: never leased"),
 		word("worker"),
 		field.Time("lease_until").Optional().Nillable(),
-		field.Int("parallelism").Default(1),
+		field.Time("leased_at").Optional().Nillable(),
+		field.Int("size").Default(0).Comment("targets put into it"),
+		field.Int("finished").Default(0).Comment("of them, reported"),
+		field.JSON("in_hand", []controlplane.InHand{}).Annotations(entsql.DefaultExpr("'[]'::jsonb")),
+		field.Int("parallelism").Default(1).Comment("tenants at a time that it was handed out with"),
 		updatedAt(),
 	}
 }
@@ -136,6 +145,7 @@ func (Target) Indexes() []ent.Index {
 		index.Fields("rollout_id", "tenant_id").Unique(),
 		index.Fields("rollout_id", "status"),
 		index.Fields("batch_id"),
+		index.Fields("tenant_id"),
 		index.Fields("tenant_id").Unique().StorageKey("target_unfinished").
 			Annotations(entsql.IndexWhere("status IN ('pending', 'running', 'deferred', 'unknown')")),
 	}
