@@ -15,6 +15,7 @@ const (
 	EventReleasePushed  = "release.pushed"
 	EventReleaseDefault = "release.default"
 	EventRolloutChanged = "rollout.changed" // Data a [RolloutEvent]
+	EventBatchProgress  = "batch.progress"  // some of its tenants are done; Data a [RolloutEvent]
 	EventBatchFinished  = "batch.finished"  // Data a [RolloutEvent]
 )
 

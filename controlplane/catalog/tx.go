@@ -52,6 +52,15 @@ func (tx *Tx) NextEpoch(ctx context.Context) (int64, error) {
 	return epoch, nil
 }
 
+// Now is the catalog's clock, by which all processes go.
+func (tx *Tx) Now(ctx context.Context) (now time.Time, err error) {
+	err = tx.Conn(func(conn *pgx.Conn) error { return conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now) })
+	if err != nil {
+		return now, fmt.Errorf("asking the catalog for the time: %w", err)
+	}
+	return now, nil
+}
+
 // InTx runs f in one transaction, committed when f returns nil. f runs again
 // after a deadlock or serialization failure, so it may have no effects outside
 // the transaction; in particular it dials no cluster.

@@ -30,13 +30,22 @@ func ConnectError(where string, err error) error {
 		return err
 	}
 	user := ""
-	if c, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+	c, tried := errors.AsType[*pgconn.ConnectError](err) // if not, a pool gave up
+	if tried {
 		// The error holds the whole configuration, password included: keep what is below it.
 		err, user = errors.Unwrap(c), c.Config.User
 		if where == "" {
 			where = "PostgreSQL at " + addresses(c.Config)
 		}
 	}
+	e := cannotConnect(where, user, err)
+	if tried {
+		e.Cause = &unconnected{e.Cause}
+	}
+	return e
+}
+
+func cannotConnect(where, user string, err error) *controlplane.Error {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return turnedAway(where, user, e, err)
 	}
@@ -62,7 +71,7 @@ func addresses(c *pgconn.Config) string {
 }
 
 // turnedAway is a server that answered, and not with a session.
-func turnedAway(where, user string, e *pgconn.PgError, cause error) error {
+func turnedAway(where, user string, e *pgconn.PgError, cause error) *controlplane.Error {
 	code, hint := controlplane.Unavailable, ""
 	switch {
 	case e.Code == "28P01":
@@ -87,7 +96,7 @@ func turnedAway(where, user string, e *pgconn.PgError, cause error) error {
 	return (&controlplane.Error{Code: code, Cause: cause, Message: fmt.Sprintf("cannot log in to %s%s: %s (SQLSTATE %s)", where, as, e.Message, e.Code)}).WithHint("%s", hint)
 }
 
-func badTLS(where string, err error) error {
+func badTLS(where string, err error) *controlplane.Error {
 	var verification *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &verification):

@@ -40,19 +40,53 @@ const (
 	StateFenced      = "MN005" // a newer epoch has worked on it
 	StateOtherAt     = "MN006" // its revisions say another version
 	StateFileChanged = "MN007" // its last file was changed after it was applied
+	StateBuilding    = "MN008" // another index is being built in the database
 )
 
 //go:embed marker.sql
 var markerSQL string
 
+// markerEdition is that of marker.sql.
+const markerEdition = 2
+
 // installMarker makes schema manor in the owner's database, or brings it up to
-// date. It may run again and concurrently.
+// date; that of a newer program stays as it is. It may run again and concurrently.
 func installMarker(ctx context.Context, owner *pgx.Conn) error {
+	edition, err := markerOf(ctx, owner)
+	if err != nil || edition > markerEdition {
+		return err
+	}
 	// One message is one transaction.
 	if _, err := owner.PgConn().Exec(ctx, markerSQL).ReadAll(); err != nil {
 		return fmt.Errorf("install schema manor: %w", err)
 	}
 	return nil
+}
+
+// UpgradeMarker brings schema manor of the owner's database up to date, where
+// an older program installed it.
+func UpgradeMarker(ctx context.Context, owner *pgx.Conn) error {
+	return Retry(ctx, func() error {
+		edition, err := markerOf(ctx, owner)
+		if err != nil || edition == 0 || edition >= markerEdition {
+			return err
+		}
+		return installMarker(ctx, owner)
+	})
+}
+
+// markerOf returns the edition of schema manor; 0 is a database without one.
+func markerOf(ctx context.Context, owner *pgx.Conn) (edition int, err error) {
+	err = owner.QueryRow(ctx, "SELECT manor.edition()", pgx.QueryExecModeExec).Scan(&edition)
+	switch {
+	case hasState(err, "3F000"): // invalid_schema_name
+		return 0, nil
+	case hasState(err, "42883"): // undefined_function: the first edition had none
+		return 1, nil
+	case err != nil:
+		return 0, fmt.Errorf("read the edition of schema manor: %w", err)
+	}
+	return edition, nil
 }
 
 // writeMarker adds the row of a home, or finds it as it should be. A row of

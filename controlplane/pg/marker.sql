@@ -25,6 +25,19 @@ CREATE TABLE IF NOT EXISTS manor.marker (
     updated_at   timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);               -- every migration updates its row in place
 
+-- build holds one row: who builds an index concurrently. A build waits for the
+-- snapshots of its whole database, so that two would wait for each other.
+CREATE TABLE IF NOT EXISTS manor.build (
+    one          boolean PRIMARY KEY DEFAULT true CHECK (one),
+    holder_pid   integer,               -- for as long as this backend lives
+    holder_start timestamptz
+);
+INSERT INTO manor.build DEFAULT VALUES ON CONFLICT DO NOTHING;
+
+-- edition is raised with every change of this file: a database that has an older
+-- one is brought up to date before it is needed, one that has a newer is left alone.
+CREATE OR REPLACE FUNCTION manor.edition() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 2';
+
 -- prove locks the tenant's row and compares it with what the caller believes:
 -- the right home, free, not fenced off, at the revision expected. A row of the
 -- revision table for p_resume that is not complete does not count.
@@ -140,10 +153,35 @@ BEGIN
 END
 $$;
 
--- release ends what hold began.
+-- claim_build takes the database's one concurrent build for this session, until
+-- it lets go (release_build, release) or ends.
+CREATE OR REPLACE FUNCTION manor.claim_build() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    build manor.build;
+BEGIN
+    SELECT * INTO build FROM manor.build FOR UPDATE;
+    PERFORM pg_stat_clear_snapshot(); -- the sessions as this transaction first saw them are older than the row
+    IF EXISTS (
+        SELECT FROM pg_stat_activity a
+        WHERE a.pid = build.holder_pid AND a.backend_start = build.holder_start AND a.pid <> pg_backend_pid()
+    ) THEN
+        RAISE EXCEPTION USING ERRCODE = 'MN008', MESSAGE = 'another index is being built in this database';
+    END IF;
+    UPDATE manor.build SET holder_pid = a.pid, holder_start = a.backend_start
+      FROM pg_stat_activity a WHERE a.pid = pg_backend_pid();
+END
+$$;
+
+-- release_build ends what claim_build began.
+CREATE OR REPLACE FUNCTION manor.release_build() RETURNS void LANGUAGE sql AS $$
+    UPDATE manor.build SET holder_pid = NULL, holder_start = NULL WHERE holder_pid = pg_backend_pid()
+$$;
+
+-- release ends what hold and claim_build began.
 CREATE OR REPLACE FUNCTION manor.release(p_tenant text) RETURNS void LANGUAGE sql AS $$
     UPDATE manor.marker m SET holder_pid = NULL, holder_start = NULL
-     WHERE m.tenant_id = p_tenant AND m.holder_pid = pg_backend_pid()
+     WHERE m.tenant_id = p_tenant AND m.holder_pid = pg_backend_pid();
+    SELECT manor.release_build()
 $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA manor FROM PUBLIC;

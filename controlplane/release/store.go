@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/event"
@@ -36,6 +38,32 @@ func (s *Service) Default(ctx context.Context) (Default, error) {
 // DefaultIn reads the default inside a transaction.
 func DefaultIn(ctx context.Context, tx *catalog.Tx) (Default, error) {
 	return readDefault(ctx, tx.Client())
+}
+
+// LockDefault keeps every tenant from settling at the default until the
+// transaction ends, which may then change it and know who is where.
+func LockDefault(ctx context.Context, tx *catalog.Tx) error {
+	return lockDefault(ctx, tx, "SELECT pg_advisory_xact_lock(hashtextextended('manor.release.default', 0))")
+}
+
+// HoldDefault reads the default and keeps a rollout from replacing it until the
+// transaction ends.
+func HoldDefault(ctx context.Context, tx *catalog.Tx) (Default, error) {
+	if err := lockDefault(ctx, tx, "SELECT pg_advisory_xact_lock_shared(hashtextextended('manor.release.default', 0))"); err != nil {
+		return Default{}, err
+	}
+	return DefaultIn(ctx, tx)
+}
+
+func lockDefault(ctx context.Context, tx *catalog.Tx, statement string) error {
+	err := tx.Conn(func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, statement)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("lock the default release: %w", err)
+	}
+	return nil
 }
 
 func readDefault(ctx context.Context, client *ent.Client) (Default, error) {

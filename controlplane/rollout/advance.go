@@ -11,7 +11,6 @@ import (
 	"github.com/manorhq/manor/controlplane/release"
 	"github.com/manorhq/manor/controlplane/work"
 	"github.com/manorhq/manor/ent"
-	"github.com/manorhq/manor/ent/batch"
 )
 
 const sweepInterval = 5 * time.Second
@@ -53,7 +52,7 @@ func (s *Service) Advance(ctx context.Context, id string) error {
 			if err != nil {
 				return err
 			}
-			state, err := loadState(ctx, tx, row)
+			state, err := s.survey(ctx, tx, row)
 			if err != nil {
 				return err
 			}
@@ -61,7 +60,7 @@ func (s *Service) Advance(ctx context.Context, id string) error {
 			if d.Undo {
 				return errUndo
 			}
-			return s.obey(ctx, tx, row, d)
+			return s.obey(ctx, tx, row, d, state.Now)
 		})
 		switch {
 		case errors.Is(err, errUndo):
@@ -72,13 +71,31 @@ func (s *Service) Advance(ctx context.Context, id string) error {
 	}
 }
 
-// obey does what was decided.
-func (s *Service) obey(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, d Decision) error {
-	if d.Batch {
-		return makeBatches(ctx, tx, row)
+// survey lets tenants join that were created meanwhile, and reads the state to
+// decide upon. One rollout is decided about at a time, since limits hold over
+// all of them together.
+func (s *Service) survey(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (State, error) {
+	if row.State.Resting() {
+		return State{Rollout: row.State}, nil
 	}
+	if err := exec(ctx, tx, "SELECT pg_advisory_xact_lock(hashtextextended('manor.rollout.decide', 0))"); err != nil {
+		return State{}, fmt.Errorf("wait for others to decide: %w", err)
+	}
+	if _, err := welcome(ctx, tx, row); err != nil {
+		return State{}, err
+	}
+	return loadState(ctx, tx, row)
+}
+
+// obey does what was decided.
+func (s *Service) obey(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, d Decision, now time.Time) error {
 	if len(d.Start) > 0 {
-		return s.hand(ctx, tx, d.Start)
+		if err := s.hand(ctx, tx, d.Start); err != nil {
+			return err
+		}
+	}
+	if d.Batch {
+		return makeBatches(ctx, tx, row, now)
 	}
 	if d.Become != "" {
 		return s.finish(ctx, tx, row, d)
@@ -90,14 +107,17 @@ func (s *Service) obey(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, d 
 }
 
 // hand gives batches to workers.
-func (s *Service) hand(ctx context.Context, tx *catalog.Tx, ids []int) error {
-	err := tx.Batch.Update().Where(batch.IDIn(ids...)).SetState(batchQueued).SetUpdatedAt(time.Now()).Exec(ctx)
+func (s *Service) hand(ctx context.Context, tx *catalog.Tx, grants []Grant) error {
+	ids, parallelism := make([]int, len(grants)), make([]int, len(grants))
+	jobs := make([]work.Job, len(grants))
+	for i, g := range grants {
+		ids[i], parallelism[i] = g.Batch, g.Parallelism
+		jobs[i] = batchJob{Batch: g.Batch}
+	}
+	err := exec(ctx, tx, `UPDATE batches b SET state = $3, parallelism = g.parallelism, updated_at = clock_timestamp()
+		FROM unnest($1::bigint[], $2::bigint[]) AS g(id, parallelism) WHERE b.id = g.id`, ids, parallelism, batchQueued)
 	if err != nil {
 		return fmt.Errorf("hand out batches %v: %w", ids, err)
-	}
-	jobs := make([]work.Job, len(ids))
-	for i, id := range ids {
-		jobs[i] = batchJob{Batch: id}
 	}
 	return s.queue.Enqueue(ctx, tx, jobs...)
 }
@@ -105,6 +125,13 @@ func (s *Service) hand(ctx context.Context, tx *catalog.Tx, ids []int) error {
 // finish ends a rollout's run. One that took every tenant to its version makes
 // that the default of new tenants; taking it back takes that back too.
 func (s *Service) finish(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, d Decision) error {
+	// From here on no tenant settles at the default that is about to be replaced.
+	if err := release.LockDefault(ctx, tx); err != nil {
+		return err
+	}
+	if joined, err := welcome(ctx, tx, row); err != nil || joined > 0 {
+		return errors.Join(err, s.lookAgain(ctx, tx, []string{row.ID}))
+	}
 	forwards := row.State == controlplane.RolloutRunning
 	row, err := become(ctx, tx, row, d.Become, d.Reason)
 	if err != nil {
@@ -124,7 +151,8 @@ func (s *Service) finish(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, 
 }
 
 // Sweep takes back batches whose lease has run out, hands out again what was
-// lost on its way to a worker, and advances every rollout that is at work.
+// lost on its way to a worker, and advances every rollout that is at work. Every
+// process sweeps; what another has locked, it leaves to that one.
 func (s *Service) Sweep(ctx context.Context) error {
 	return s.cat.InTx(ctx, func(tx *catalog.Tx) error {
 		ids, err := lockAtWork(ctx, tx)
@@ -134,7 +162,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 		if err := takeBack(ctx, tx, ids); err != nil {
 			return err
 		}
-		lost, err := lostBatches(ctx, tx)
+		lost, err := lostBatches(ctx, tx, ids)
 		if err != nil {
 			return err
 		}
@@ -143,10 +171,15 @@ func (s *Service) Sweep(ctx context.Context) error {
 				return err
 			}
 		}
-		jobs := make([]work.Job, len(ids))
-		for i, id := range ids {
-			jobs[i] = advanceJob{Rollout: id}
-		}
-		return s.queue.Enqueue(ctx, tx, jobs...)
+		return s.lookAgain(ctx, tx, ids)
 	})
+}
+
+// lookAgain has rollouts advanced.
+func (s *Service) lookAgain(ctx context.Context, tx *catalog.Tx, rollouts []string) error {
+	jobs := make([]work.Job, len(rollouts))
+	for i, id := range rollouts {
+		jobs[i] = advanceJob{Rollout: id}
+	}
+	return s.queue.Enqueue(ctx, tx, jobs...)
 }

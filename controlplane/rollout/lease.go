@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"entgo.io/ent/dialect/sql"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/manorhq/manor/controlplane"
@@ -34,7 +35,7 @@ func takeBatch(ctx context.Context, tx *catalog.Tx, id int, worker string) (*ent
 	if err != nil {
 		return nil, err
 	}
-	err = exec(ctx, tx, `UPDATE batches SET state = $2, epoch = $3, worker = $4, updated_at = clock_timestamp(),
+	err = exec(ctx, tx, `UPDATE batches SET state = $2, epoch = $3, worker = $4, updated_at = clock_timestamp(), leased_at = clock_timestamp(),
 		lease_until = clock_timestamp() + make_interval(secs => $5) WHERE id = $1`, id, batchRunning, epoch, worker, leaseTime.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("lease batch %d: %w", id, err)
@@ -134,12 +135,13 @@ func withTenants(ctx context.Context, tx *catalog.Tx, targets []*ent.Target, bef
 	return out, nil
 }
 
-// renew extends the lease of a batch and reports whether it is still held.
-func (s *Service) renew(ctx context.Context, b *ent.Batch) (held bool, err error) {
+// renew extends the lease of a batch, says which tenants are in hand, and
+// reports whether it is still held.
+func (s *Service) renew(ctx context.Context, l *lease) (held bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeat)
 	defer cancel()
-	tag, err := s.cat.Pool().Exec(ctx, `UPDATE batches SET lease_until = clock_timestamp() + make_interval(secs => $3)
-		WHERE id = $1 AND epoch = $2 AND state = 'running'`, b.ID, b.Epoch, leaseTime.Seconds())
+	tag, err := s.cat.Pool().Exec(ctx, `UPDATE batches SET lease_until = clock_timestamp() + make_interval(secs => $3), in_hand = $4
+		WHERE id = $1 AND epoch = $2 AND state = 'running'`, l.batch.ID, l.batch.Epoch, leaseTime.Seconds(), l.inHand())
 	return tag.RowsAffected() == 1, err
 }
 
@@ -149,7 +151,7 @@ func takeBack(ctx context.Context, tx *catalog.Tx, rollouts []string) error {
 	err := exec(ctx, tx, `WITH expired AS (
 			SELECT id FROM batches WHERE state = 'running' AND rollout_id = ANY($3) AND lease_until < clock_timestamp() FOR UPDATE
 		), closed AS (
-			UPDATE batches SET state = 'done', updated_at = clock_timestamp() WHERE id IN (SELECT id FROM expired)
+			UPDATE batches SET state = 'done', in_hand = '[]', updated_at = clock_timestamp() WHERE id IN (SELECT id FROM expired)
 		)
 		UPDATE targets SET status = $1, batch_id = NULL, attempts = attempts + 1, updated_at = clock_timestamp()
 		WHERE batch_id IN (SELECT id FROM expired) AND status = $2`, controlplane.TargetUnknown, controlplane.TargetRunning, rollouts)
@@ -160,34 +162,43 @@ func takeBack(ctx context.Context, tx *catalog.Tx, rollouts []string) error {
 }
 
 // lostBatches are those handed out for longer than a lease that nobody took.
-func lostBatches(ctx context.Context, tx *catalog.Tx) (ids []int, err error) {
+func lostBatches(ctx context.Context, tx *catalog.Tx, rollouts []string) (lost []Grant, err error) {
 	err = tx.Conn(func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, `SELECT b.id FROM batches b JOIN rollouts r ON r.id = b.rollout_id
-			WHERE b.state = 'queued' AND r.state IN ('running', 'rolling_back')
-			AND b.updated_at < clock_timestamp() - make_interval(secs => $1)`, leaseTime.Seconds())
+		rows, err := conn.Query(ctx, `SELECT id, parallelism FROM batches WHERE state = 'queued' AND rollout_id = ANY($1)
+			AND updated_at < clock_timestamp() - make_interval(secs => $2)`, rollouts, leaseTime.Seconds())
 		if err != nil {
 			return err
 		}
-		ids, err = pgx.CollectRows(rows, pgx.RowTo[int])
+		lost, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Grant])
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("look for lost batches: %w", err)
 	}
-	return ids, nil
+	return lost, nil
 }
 
 // lockAtWork locks the rollouts that something is to be done about, so that
-// nobody decides about one while its batches are taken back.
+// nobody decides about one while its batches are taken back. Those that
+// somebody else has locked are being looked after.
 func lockAtWork(ctx context.Context, tx *catalog.Tx) ([]string, error) {
 	rows, err := tx.Rollout.Query().Where(rollout.StateIn(controlplane.RolloutRunning, controlplane.RolloutRollingBack)).
-		Order(rollout.ByID()).ForUpdate().All(ctx)
+		Order(rollout.ByID()).ForUpdate(sql.WithLockAction(sql.SkipLocked)).All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look for rollouts at work: %w", err)
 	}
 	ids := make([]string, len(rows))
 	for i, row := range rows {
 		ids[i] = row.ID
+	}
+	return ids, nil
+}
+
+// atWork are the rollouts that something is to be done about.
+func atWork(ctx context.Context, tx *catalog.Tx) ([]string, error) {
+	ids, err := tx.Rollout.Query().Where(rollout.StateIn(controlplane.RolloutRunning, controlplane.RolloutRollingBack)).IDs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for rollouts at work: %w", err)
 	}
 	return ids, nil
 }

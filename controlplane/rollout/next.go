@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/fleet"
 )
 
 // The directions of a batch and a target.
@@ -22,18 +23,26 @@ const (
 	batchDone    = "done"
 )
 
+// maxParallelism is how many tenants of a batch are worked on at a time at most.
+const maxParallelism = 4
+
 // State is all that [Next] looks at.
 type State struct {
+	Now         time.Time
 	Rollout     controlplane.RolloutState
 	OnError     controlplane.OnError
-	Concurrency int
+	Concurrency int // tenants at a time, of all rollouts together
+	PerCluster  int // the same on one cluster; 0: as its flow says
+	PerDatabase int // the same in one shared database
 	Forgiven    int // failures that an operator resumed from
 	Counts      controlplane.Counts
 	Batches     []BatchState // those not done, of the rollout's present direction
-	Due         int          // targets of that direction in no batch that may be worked on now
-	NextDue     time.Time    // when the first of the others may; zero: there are none
-	Open        int          // unfinished targets of that direction
-	Standing    int          // targets that the rollout has changed and not taken back
+	Elsewhere   []BatchState // those of other rollouts that are with workers
+	Clusters    map[string]fleet.Course
+	Due         int       // targets of that direction in no batch that may be worked on now
+	NextDue     time.Time // when the first of the others may; zero: there are none
+	Open        int       // unfinished targets of that direction
+	Standing    int       // targets that the rollout has changed and not taken back
 }
 
 // BatchState is a batch as [Next] sees it.
@@ -41,18 +50,28 @@ type BatchState struct {
 	ID          int
 	Number      int
 	State       string
-	Parallelism int
+	ClusterID   string
+	DatabaseID  string // the shared one that its targets are in; empty: each has its own
+	Size        int    // targets
+	Parallelism int    // tenants at a time, once it is with a worker
 }
+
+// live reports whether the batch is with a worker, or on its way to one.
+func (b BatchState) live() bool { return b.State == batchQueued || b.State == batchRunning }
 
 // Decision is what is to be done next. The zero Decision is to wait.
 type Decision struct {
-	Start  []int // batches to hand to workers
-	Batch  bool  // put the targets that are due into batches
-	Undo   bool  // turn round: take back what was done
+	Start  []Grant // batches to hand to workers
+	Batch  bool    // put the targets that are due into batches
+	Undo   bool    // turn round: take back what was done
 	Become controlplane.RolloutState
 	Reason string
 	WakeAt time.Time // look again then
 }
+
+// Grant is a batch to hand out, and how many of its tenants may be worked on
+// at a time.
+type Grant struct{ Batch, Parallelism int }
 
 // Next decides what a rollout does next. It is a pure function.
 func Next(s State) Decision {
@@ -108,46 +127,98 @@ func backward(s State) Decision {
 	return Decision{Become: controlplane.RolloutSucceeded} // one tenant was taken back, the others stay
 }
 
-// proceed starts as many waiting batches as the concurrency allows.
+// proceed starts waiting batches, in order, as far as the limits allow. A batch
+// whose cluster or database is full does not hold up those of others.
 func proceed(s State) Decision {
-	var waiting []BatchState
-	for _, b := range s.Batches {
-		if b.State == batchWaiting {
-			waiting = append(waiting, b)
-		}
-	}
-	slices.SortFunc(waiting, func(a, b BatchState) int { return a.Number - b.Number })
-	free := s.Concurrency - inUse(s)
 	var d Decision
-	for _, b := range waiting {
-		if b.Parallelism > free && (inUse(s) > 0 || len(d.Start) > 0) {
-			break
+	used := s.usage()
+	waits := s.NextDue
+	for _, b := range s.waiting() {
+		if used.total >= s.Concurrency {
+			return d
 		}
-		free -= b.Parallelism
-		d.Start = append(d.Start, b.ID)
+		n := s.room(used, b)
+		if n < 1 {
+			waits = sooner(waits, s.againOn(b.ClusterID))
+			continue
+		}
+		used.add(b.ClusterID, b.DatabaseID, n)
+		d.Start = append(d.Start, Grant{Batch: b.ID, Parallelism: n})
 	}
-	d.Batch = len(waiting) == 0 && s.Due > 0
+	d.Batch = s.Due > 0
 	if d.idle() {
-		d.WakeAt = s.NextDue
+		d.WakeAt = waits
 	}
 	return d
 }
 
-// inUse is how many tenants are worked on at most now.
-func inUse(s State) int {
-	n := 0
-	for _, b := range s.Batches {
-		if b.State == batchQueued || b.State == batchRunning {
-			n += b.Parallelism
-		}
+// waiting are the batches that are to be handed out, in order.
+func (s State) waiting() []BatchState {
+	waiting := slices.DeleteFunc(slices.Clone(s.Batches), func(b BatchState) bool { return b.State != batchWaiting })
+	slices.SortFunc(waiting, func(a, b BatchState) int { return a.Number - b.Number })
+	return waiting
+}
+
+// room is how many tenants of a batch may be worked on beside what is in use.
+func (s State) room(used usage, b BatchState) int {
+	pace, _ := s.pace(b.ClusterID)
+	if s.PerCluster > 0 {
+		pace = min(pace, s.PerCluster)
+	}
+	n := min(b.Size, maxParallelism, s.Concurrency-used.total, pace-used.clusters[b.ClusterID])
+	if b.DatabaseID != "" {
+		n = min(n, s.PerDatabase-used.databases[b.DatabaseID])
 	}
 	return n
+}
+
+// pace is how many tenants may be worked on at a time on a cluster now and, if
+// none may, when to look again.
+func (s State) pace(clusterID string) (n int, again time.Time) {
+	return pace(s.Clusters[clusterID], s.Now)
+}
+
+func (s State) againOn(clusterID string) time.Time {
+	_, again := s.pace(clusterID)
+	return again
+}
+
+// sooner is the earlier of two times, of which the zero one is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// usage is how many tenants are worked on at a time at most, over all rollouts.
+type usage struct {
+	total               int
+	clusters, databases map[string]int
+}
+
+func (u *usage) add(clusterID, databaseID string, n int) {
+	u.total += n
+	u.clusters[clusterID] += n
+	if databaseID != "" {
+		u.databases[databaseID] += n
+	}
+}
+
+func (s State) usage() usage {
+	used := usage{clusters: map[string]int{}, databases: map[string]int{}}
+	for _, b := range slices.Concat(s.Batches, s.Elsewhere) {
+		if b.live() {
+			used.add(b.ClusterID, b.DatabaseID, b.Parallelism)
+		}
+	}
+	return used
 }
 
 func live(s State) int {
 	n := 0
 	for _, b := range s.Batches {
-		if b.State == batchQueued || b.State == batchRunning {
+		if b.live() {
 			n++
 		}
 	}

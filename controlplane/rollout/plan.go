@@ -7,32 +7,30 @@ import (
 	"github.com/manorhq/manor/controlplane"
 )
 
-// maxParallelism is how many tenants of a batch are worked on at a time. More
-// than a few sessions on one database wait for each other's flushes.
-const maxParallelism = 4
-
 // waiter is a target that waits to be put into a batch.
 type waiter struct {
 	ID         int
 	Slug       string
 	ClusterID  string
 	DatabaseID string
+	Shared     bool // other tenants live in its database, too
 }
 
-// batchPlan is a batch to be: targets of one cluster, neighbours in a database
-// together, so that connections are reused.
+// batchPlan is a batch to be: targets of one cluster. Those of a shared
+// database have batches of their own, so that the limit per database can be
+// kept, and connections are reused.
 type batchPlan struct {
-	ClusterID   string
-	Targets     []int
-	Parallelism int
+	ClusterID  string
+	DatabaseID string // the shared one; empty: every target has its own
+	Targets    []int
 }
 
 // planBatches cuts targets into batches of at most size tenants. Clusters take
 // turns, so that no cluster waits for another's last batch.
-func planBatches(targets []waiter, size, concurrency int) []batchPlan {
+func planBatches(targets []waiter, size int) []batchPlan {
 	targets = slices.Clone(targets)
 	slices.SortFunc(targets, func(a, b waiter) int {
-		return cmp.Or(cmp.Compare(a.ClusterID, b.ClusterID), cmp.Compare(a.DatabaseID, b.DatabaseID), cmp.Compare(a.Slug, b.Slug))
+		return cmp.Or(cmp.Compare(a.ClusterID, b.ClusterID), cmp.Compare(a.shared(), b.shared()), cmp.Compare(a.Slug, b.Slug))
 	})
 	perCluster := map[string][]batchPlan{}
 	var order []string
@@ -41,12 +39,11 @@ func planBatches(targets []waiter, size, concurrency int) []batchPlan {
 		if len(batches) == 0 {
 			order = append(order, t.ClusterID)
 		}
-		if len(batches) == 0 || len(batches[len(batches)-1].Targets) == size {
-			batches = append(batches, batchPlan{ClusterID: t.ClusterID})
+		if n := len(batches); n == 0 || len(batches[n-1].Targets) == size || batches[n-1].DatabaseID != t.shared() {
+			batches = append(batches, batchPlan{ClusterID: t.ClusterID, DatabaseID: t.shared()})
 		}
 		last := &batches[len(batches)-1]
 		last.Targets = append(last.Targets, t.ID)
-		last.Parallelism = min(maxParallelism, concurrency, len(last.Targets))
 		perCluster[t.ClusterID] = batches
 	}
 	var plan []batchPlan
@@ -60,6 +57,14 @@ func planBatches(targets []waiter, size, concurrency int) []batchPlan {
 	return plan
 }
 
+// shared is the database that a target shares with others, or empty.
+func (w waiter) shared() string {
+	if w.Shared {
+		return w.DatabaseID
+	}
+	return ""
+}
+
 func total(perCluster map[string][]batchPlan) int {
 	n := 0
 	for _, batches := range perCluster {
@@ -71,6 +76,8 @@ func total(perCluster map[string][]batchPlan) int {
 // classify says how a selected tenant enters a rollout to a version.
 func classify(t *controlplane.Tenant, version string) (controlplane.TargetStatus, string) {
 	switch {
+	case t.State == controlplane.TenantProvisioning:
+		return controlplane.TargetDeferred, "its home is being made"
 	case !t.State.Migratable():
 		return controlplane.TargetSkipped, "it is " + string(t.State)
 	case t.Version == version:

@@ -4,22 +4,182 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/fleet"
 	"github.com/manorhq/manor/ent"
 	"github.com/manorhq/manor/ent/batch"
 )
 
-// columns are the results of a batch, column by column, for unnest.
+const (
+	// reportEvery is how long what has happened to a tenant may be known to its worker only.
+	reportEvery = time.Second
+	// lastWords is how long storing the last results of a batch may take.
+	lastWords = time.Minute
+)
+
+// reportAll stores what happens to a batch while it is worked through: every
+// second, at once where it may stop the rollout, and at the end.
+func (s *Service) reportAll(ctx context.Context, l *lease, results <-chan result) error {
+	tick := time.NewTicker(reportEvery)
+	defer tick.Stop()
+	var news []result
+	for {
+		select {
+		case r, open := <-results:
+			if !open {
+				return s.report(ctx, l, news, lastWords, true)
+			}
+			if news = append(news, r); !r.halts {
+				continue
+			}
+		case <-tick.C:
+		}
+		if len(news) == 0 {
+			continue
+		}
+		if err := s.report(ctx, l, news, heartbeat, false); err != nil {
+			s.log.Warn("results not stored yet", "rollout", l.batch.RolloutID, "batch", l.batch.Number, "err", err)
+			continue
+		}
+		news = nil
+	}
+}
+
+// report stores what happened to targets of a batch: targets, tenants, the
+// cluster's flow, event and the next job commit together, in a handful of
+// statements however large the batch. A batch whose lease went to somebody else
+// reports nothing: what is true then is for the new holder to find out from the
+// tenants.
+func (s *Service) report(ctx context.Context, l *lease, results []result, within time.Duration, last bool) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	c, err := columnsOf(results)
+	if err != nil {
+		return err
+	}
+	stop := false
+	err = s.cat.InTx(ctx, func(tx *catalog.Tx) error {
+		// Whoever decides about the rollout sees all of this or nothing of it.
+		row, err := lock(ctx, tx, l.rollout.ID)
+		if err != nil {
+			return err
+		}
+		b, err := tx.Batch.Query().Where(batch.ID(l.batch.ID)).ForUpdate().Only(ctx)
+		if err != nil {
+			return fmt.Errorf("lock batch %d: %w", l.batch.ID, err)
+		}
+		if stop = b.State != batchRunning || b.Epoch != l.batch.Epoch; stop {
+			s.log.Warn("the batch was taken over; its late results are dropped", "rollout", b.RolloutID, "batch", b.Number)
+			return nil
+		}
+		if err := storeResults(ctx, tx, l, c); err != nil {
+			return err
+		}
+		freed, err := closeBatch(ctx, tx, l, b, len(results), last)
+		if err != nil {
+			return err
+		}
+		if stop, err = storeFlow(ctx, tx, l, sightOf(results)); err != nil {
+			return err
+		}
+		return s.tell(ctx, tx, l, row, results, last, freed)
+	})
+	if stop {
+		l.halt()
+	}
+	return err
+}
+
+// closeBatch notes that targets of a batch are reported, and closes it after
+// the last. freed says that others may use what it does not need any more.
+func closeBatch(ctx context.Context, tx *catalog.Tx, l *lease, b *ent.Batch, reported int, last bool) (freed bool, err error) {
+	left := b.Size - b.Finished - reported
+	update := b.Update().SetFinished(b.Finished + reported).SetInHand(l.inHand()).SetUpdatedAt(time.Now())
+	if parallelism := max(1, min(b.Parallelism, left)); parallelism < b.Parallelism {
+		update.SetParallelism(parallelism)
+		freed = true
+	}
+	if last {
+		update.SetState(batchDone).ClearLeaseUntil()
+		freed = true
+	}
+	if err := update.Exec(ctx); err != nil {
+		return false, fmt.Errorf("note the progress of batch %d: %w", b.ID, err)
+	}
+	return freed, nil
+}
+
+// storeFlow adapts the cluster's flow to what the batch saw. over says that the
+// batch is to start nothing more, since more is going on than the pace allows.
+func storeFlow(ctx context.Context, tx *catalog.Tx, l *lease, saw sight) (over bool, err error) {
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return false, err
+	}
+	course, err := fleet.LockCourse(ctx, tx, l.batch.ClusterID)
+	if err != nil {
+		return false, err
+	}
+	was := course
+	if course.Flow = adapt(was.Flow, saw, now); course.Flow != was.Flow {
+		if err := fleet.SetFlow(ctx, tx, l.batch.ClusterID, was, course.Flow); err != nil {
+			return false, err
+		}
+	}
+	allowed, _ := pace(course, now)
+	used, err := usedOn(ctx, tx, l.batch.ClusterID)
+	return used > allowed, err
+}
+
+// tell announces what was stored, and has those advanced who may use what is free.
+func (s *Service) tell(ctx context.Context, tx *catalog.Tx, l *lease, row *ent.Rollout, results []result, last, freed bool) error {
+	kind := controlplane.EventBatchProgress
+	if last {
+		kind = controlplane.EventBatchFinished
+	}
+	names, err := fleet.ClusterNames(ctx, tx.Client())
+	if err != nil {
+		return err
+	}
+	if err := announce(ctx, tx, kind, row, failedTargets(l, results, names)); err != nil || !freed {
+		return err
+	}
+	ids, err := atWork(ctx, tx)
+	if err != nil {
+		return err
+	}
+	return s.lookAgain(ctx, tx, ids)
+}
+
+// sightOf is what results tell of their cluster.
+func sightOf(results []result) sight {
+	saw := sight{waited: map[string]int{}}
+	for _, r := range results {
+		if r.waited != "" {
+			saw.waited[r.waited]++
+		}
+		switch {
+		case r.trouble:
+			saw.trouble = r.Failure
+		case r.Tried:
+			saw.reached++
+		}
+	}
+	return saw
+}
+
+// columns are results, column by column, for unnest.
 type columns struct {
 	ids       []int
 	statuses  []string
 	versions  []string
 	failures  []*string
 	durations []int64
-	dues      []*time.Time
+	pauses    []float64 // seconds
 	tried     []bool
 }
 
@@ -40,62 +200,23 @@ func columnsOf(results []result) (columns, error) {
 		c.versions = append(c.versions, r.Version)
 		c.failures = append(c.failures, failure)
 		c.durations = append(c.durations, r.Duration.Milliseconds())
-		c.dues = append(c.dues, r.NotBefore)
+		c.pauses = append(c.pauses, r.Pause.Seconds())
 		c.tried = append(c.tried, r.Tried)
 	}
 	return c, nil
 }
 
-// report stores what happened to a batch: targets, tenants, event and the next
-// job commit together, in a handful of statements however large the batch. A
-// batch whose lease went to somebody else reports nothing: what is true then
-// is for the new holder to find out from the tenants.
-func (s *Service) report(ctx context.Context, l *lease, results []result) error {
-	c, err := columnsOf(results)
-	if err != nil {
-		return err
-	}
-	clusters, err := s.clusterNames(ctx)
-	if err != nil {
-		return err
-	}
-	return s.cat.InTx(ctx, func(tx *catalog.Tx) error {
-		// Whoever decides about the rollout sees all of this or nothing of it.
-		row, err := lock(ctx, tx, l.rollout.ID)
-		if err != nil {
-			return err
-		}
-		b, err := tx.Batch.Query().Where(batch.ID(l.batch.ID)).ForUpdate().Only(ctx)
-		if err != nil {
-			return fmt.Errorf("lock batch %d: %w", l.batch.ID, err)
-		}
-		if b.State != batchRunning || b.Epoch != l.batch.Epoch {
-			s.log.Warn("the batch was taken over; its late results are dropped", "rollout", b.RolloutID, "batch", b.Number)
-			return nil
-		}
-		if err := storeResults(ctx, tx, l, c); err != nil {
-			return err
-		}
-		if err := b.Update().SetState(batchDone).ClearLeaseUntil().SetUpdatedAt(time.Now()).Exec(ctx); err != nil {
-			return fmt.Errorf("close batch %d: %w", b.ID, err)
-		}
-		if err := announce(ctx, tx, controlplane.EventBatchFinished, row, failedTargets(l, results, clusters)); err != nil {
-			return err
-		}
-		return s.queue.Enqueue(ctx, tx, advanceJob{Rollout: row.ID})
-	})
-}
-
-// storeResults writes the results of a batch to its targets and tenants. A
-// target that comes back leaves the batch.
+// storeResults writes results to targets and tenants. A target that comes back
+// leaves the batch.
 func storeResults(ctx context.Context, tx *catalog.Tx, l *lease, c columns) error {
-	const rows = `unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bigint[], $7::timestamptz[], $8::bool[])
-		AS r(id, status, version, failure, duration, due, tried)`
+	const rows = `unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bigint[], $7::float8[], $8::bool[])
+		AS r(id, status, version, failure, duration, pause, tried)`
 	err := exec(ctx, tx, `UPDATE targets t SET status = r.status, version = r.version, failure = r.failure, duration_ms = r.duration,
-			not_before = r.due, attempts = t.attempts + r.tried::int, updated_at = clock_timestamp(),
+			not_before = CASE WHEN r.pause > 0 THEN clock_timestamp() + make_interval(secs => r.pause) END,
+			attempts = t.attempts + r.tried::int, updated_at = clock_timestamp(),
 			batch_id = CASE WHEN r.status IN ('pending', 'deferred', 'unknown') THEN NULL ELSE t.batch_id END
 		FROM `+rows+` WHERE t.id = r.id AND t.batch_id = $1`,
-		l.batch.ID, c.ids, c.statuses, c.versions, c.failures, c.durations, c.dues, c.tried)
+		l.batch.ID, c.ids, c.statuses, c.versions, c.failures, c.durations, c.pauses, c.tried)
 	if err != nil {
 		return fmt.Errorf("store the results of batch %d: %w", l.batch.ID, err)
 	}
@@ -109,13 +230,14 @@ func storeResults(ctx context.Context, tx *catalog.Tx, l *lease, c columns) erro
 	return nil
 }
 
-// failedTargets are the targets of a batch that an operator wants to hear of.
+// failedTargets are those of the results that an operator wants to hear of.
 func failedTargets(l *lease, results []result, clusters map[string]string) []controlplane.Target {
 	var failed []controlplane.Target
-	for i, r := range results {
+	for _, r := range results {
 		if r.Status != controlplane.TargetFailed && r.Status != controlplane.TargetNeedsAttention {
 			continue
 		}
+		i := slices.IndexFunc(l.targets, func(t leased) bool { return t.ID == r.ID })
 		t := noun(l.targets[i].Target, clusters, l.batch.Number)
 		t.Attempts++
 		t.Status, t.Version, t.Failure, t.DurationMS = r.Status, r.Version, r.Failure, r.Duration.Milliseconds()

@@ -345,7 +345,7 @@ func TestLongBatchesDoNotHoldUpASuspension(t *testing.T) {
 	files := controlplanetest.First()
 	files["3_slow.sql"] = "SELECT pg_sleep(4);\n"
 	p.Push("v2", files)
-	r, err := p.StartRollout(t.Context(), controlplane.NewRollout{Release: "v2", Select: `tenant.labels.ring == "a"`, BatchSize: 1, Concurrency: 20})
+	r, err := p.StartRollout(t.Context(), controlplane.NewRollout{Release: "v2", Select: `tenant.labels.ring == "a"`, BatchSize: 1, Concurrency: 20, PerDatabase: 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,10 +17,11 @@ import (
 const (
 	batchTimeout = 6 * time.Hour
 	// leaseTime is how long a silent worker keeps its batch, in the catalog's time.
-	leaseTime = 20 * time.Second
+	leaseTime = 10 * time.Second
 	heartbeat = leaseTime / 4
-	// lastWords is how long storing the results of a batch may take.
-	lastWords = time.Minute
+	// stuckAfter is how long the tenants in hand may take before those that wait
+	// for them go to another batch.
+	stuckAfter = 5 * time.Second
 )
 
 // lease is a batch in the hands of this process.
@@ -30,6 +32,13 @@ type lease struct {
 	release     *migrator.Release
 	reverses    migrator.Reverses
 	incarnation string
+
+	halted   chan struct{} // closed when nothing more of it is to be started
+	haltOnce sync.Once
+
+	mu      sync.Mutex
+	hand    map[string]time.Time // tenants in hand, by slug, and since when
+	renewed time.Time            // when the lease was last known to be held
 }
 
 // leased is a target of a leased batch, with what the catalog knows of its tenant.
@@ -40,87 +49,120 @@ type leased struct {
 	placement *ent.Placement
 }
 
-// WorkBatch leases a batch, works through its targets and reports what
-// happened to them, all at once. A batch that is not there to be leased is
-// somebody else's, or done.
+// halt lets nothing more of the batch be started.
+func (l *lease) halt() { l.haltOnce.Do(func() { close(l.halted) }) }
+
+// WorkBatch leases a batch, works through its targets and reports what happens
+// to them while it does. A batch that is not there to be leased is somebody
+// else's, or done.
 func (s *Service) WorkBatch(ctx context.Context, id int) error {
 	l, err := s.lease(ctx, id)
 	if err != nil || l.batch == nil {
 		return err
 	}
-	work, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var beating sync.WaitGroup
-	beating.Go(func() { s.keep(work, l, stop) })
-	results := s.workThrough(work, l)
-	stop(nil)
-	beating.Wait()
-	// The last words are said even when the process is told to stop.
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
-	defer cancel()
-	return s.report(last, l, results)
+	beating, rest := context.WithCancel(ctx)
+	var heart sync.WaitGroup
+	heart.Go(func() { s.keep(beating, l) })
+	results := make(chan result, len(l.targets))
+	go func() {
+		defer close(results)
+		s.workThrough(ctx, l, results)
+	}()
+	err = s.reportAll(context.WithoutCancel(ctx), l, results)
+	rest()
+	heart.Wait()
+	return err
 }
 
 // workThrough works on the targets of a batch, a few at a time, until all are
-// done, the rollout has no use for more, or the process drains.
-func (s *Service) workThrough(ctx context.Context, l *lease) []result {
-	results := make([]result, len(l.targets))
-	next := make(chan int)
-	var workers sync.WaitGroup
-	halt := make(chan struct{})
-	var haltOnce sync.Once
+// done or there is a reason to start no more. What was not started is given back
+// at once.
+func (s *Service) workThrough(ctx context.Context, l *lease, results chan<- result) {
+	next := make(chan leased)
+	var lanes sync.WaitGroup
 	for range l.batch.Parallelism {
-		workers.Go(func() {
-			for i := range next {
-				results[i] = s.attempt(ctx, l, l.targets[i])
-				if results[i].halts {
-					haltOnce.Do(func() { close(halt) })
+		lanes.Go(func() {
+			for t := range next {
+				r := l.holding(t, func() result { return s.attempt(ctx, l, t) })
+				if r.halts {
+					l.halt()
 				}
+				results <- r
 			}
 		})
 	}
-	s.feed(ctx, l, next, halt)
-	workers.Wait()
-	for i, t := range l.targets {
-		if results[i].Status == "" { // never started
-			results[i] = result{ID: t.ID, Status: t.was, Version: t.Version}
-		}
+	started := s.feed(ctx, l, next)
+	for _, t := range l.targets[started:] {
+		results <- result{ID: t.ID, Status: t.was, Version: t.Version}
 	}
-	return results
+	lanes.Wait()
 }
 
-// feed hands out targets in order and stops when there is a reason to: in this
-// batch, in this process, or in another batch of the rollout.
-func (s *Service) feed(ctx context.Context, l *lease, next chan<- int, halt <-chan struct{}) {
+// holding notes a tenant as in hand while f works on it.
+func (l *lease) holding(t leased, f func() result) result {
+	l.mu.Lock()
+	l.hand[t.Slug] = time.Now()
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		delete(l.hand, t.Slug)
+		l.mu.Unlock()
+	}()
+	return f()
+}
+
+// inHand lists the tenants in hand, the longest first.
+func (l *lease) inHand() []controlplane.InHand {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := make([]controlplane.InHand, 0, len(l.hand))
+	for slug, since := range l.hand {
+		list = append(list, controlplane.InHand{Tenant: slug, Since: since.UTC()})
+	}
+	slices.SortFunc(list, func(a, b controlplane.InHand) int { return a.Since.Compare(b.Since) })
+	return list
+}
+
+// feed hands out targets in order and returns how many it did. It stops when
+// there is a reason to: in this batch, in this process, in another batch of the
+// rollout, or that all lanes are held up.
+func (s *Service) feed(ctx context.Context, l *lease, next chan<- leased) (started int) {
 	defer close(next)
-	for i := range l.targets {
+	for i, t := range l.targets {
 		if s.stopped(ctx, l) {
-			return
+			return i
 		}
-		select { // a reason to stop goes before a free worker
-		case <-halt:
-			return
+		select { // a reason to stop goes before a free lane
+		case <-l.halted:
+			return i
 		case <-s.drain:
-			return
+			return i
 		case <-ctx.Done():
-			return
+			return i
 		default:
 		}
 		select {
-		case next <- i:
-		case <-halt:
-			return
+		case next <- t:
+		case <-time.After(stuckAfter):
+			return i
+		case <-l.halted:
+			return i
 		case <-s.drain:
-			return
+			return i
 		case <-ctx.Done():
-			return
+			return i
 		}
 	}
+	return len(l.targets)
 }
 
-// stopped reports whether a failure elsewhere has stopped the rollout. Only
-// rollouts that stop on failures have to ask.
+// stopped reports whether the lease has run out, as for a process that was
+// stopped and woke up, or a failure elsewhere has stopped the rollout. Only
+// rollouts that stop on failures have to ask for that.
 func (s *Service) stopped(ctx context.Context, l *lease) bool {
+	if l.age() > leaseTime-heartbeat {
+		return true
+	}
 	if l.rollout.OnError == controlplane.OnErrorContinue || l.batch.Direction == down {
 		return false
 	}
@@ -131,12 +173,18 @@ func (s *Service) stopped(ctx context.Context, l *lease) bool {
 	return over || err != nil
 }
 
-// keep renews the lease until the work ends. A lease that is lost ends the
-// work: somebody else has the batch, and the tenants' fences are theirs.
-func (s *Service) keep(ctx context.Context, l *lease, stop context.CancelCauseFunc) {
+// age is for how long the lease has not been renewed.
+func (l *lease) age() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.renewed)
+}
+
+// keep renews the lease until the work ends. One that is lost lets nothing more
+// be started: somebody else has the batch, and the tenants' fences are theirs.
+func (s *Service) keep(ctx context.Context, l *lease) {
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
-	renewed := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -144,14 +192,17 @@ func (s *Service) keep(ctx context.Context, l *lease, stop context.CancelCauseFu
 		case <-tick.C:
 		}
 		asked := time.Now()
-		held, err := s.renew(ctx, l.batch)
+		held, err := s.renew(ctx, l)
 		switch {
 		case err == nil && held:
-			renewed = asked
-		case err == nil || time.Since(renewed) > leaseTime-heartbeat:
-			stop(fmt.Errorf("the lease of batch %d of rollout %s is lost", l.batch.Number, l.batch.RolloutID))
+			l.mu.Lock()
+			l.renewed = asked
+			l.mu.Unlock()
+		case err == nil:
+			s.log.Warn("the lease of a batch is lost", "rollout", l.batch.RolloutID, "batch", l.batch.Number)
+			l.halt()
 			return
-		default:
+		case ctx.Err() == nil:
 			s.log.Warn("lease not renewed", "rollout", l.batch.RolloutID, "batch", l.batch.Number, "err", err)
 		}
 	}
@@ -160,7 +211,7 @@ func (s *Service) keep(ctx context.Context, l *lease, stop context.CancelCauseFu
 // lease takes a queued batch; its batch is nil when there is none to take. What
 // may take its time is read before: a lease runs from the moment it is taken.
 func (s *Service) lease(ctx context.Context, id int) (*lease, error) {
-	l := &lease{}
+	l := &lease{halted: make(chan struct{}), hand: map[string]time.Time{}}
 	b, err := s.cat.Ent().Batch.Get(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("read batch %d: %w", id, err)
@@ -179,6 +230,7 @@ func (s *Service) lease(ctx context.Context, id int) (*lease, error) {
 			return nil, err
 		}
 	}
+	l.renewed = time.Now()
 	return l, s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
 		if l.batch, err = takeBatch(ctx, tx, id, s.worker); err != nil {
 			return err

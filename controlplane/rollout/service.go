@@ -98,9 +98,13 @@ func (s *Service) start(ctx context.Context, tx *catalog.Tx, by controlplane.Act
 	if err := unclaimed(ctx, tx, targets); err != nil {
 		return nil, err
 	}
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
 	row, err := tx.Rollout.Create().SetID(id).SetState(controlplane.RolloutPlanned).SetReleaseID(r.ID).SetVersion(n.Version).
-		SetSelector(n.Select).SetBatchSize(n.BatchSize).SetConcurrency(n.Concurrency).SetOnError(n.OnError).
-		SetCreatedBy(by.String()).Save(ctx)
+		SetSelector(n.Select).SetBatchSize(n.BatchSize).SetConcurrency(n.Concurrency).SetPerCluster(n.PerCluster).
+		SetPerDatabase(perDatabase(r, n, targets)).SetOnError(n.OnError).SetCreatedBy(by.String()).SetCreatedAt(now).Save(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("store rollout %s: %w", id, err)
 	}
@@ -111,6 +115,24 @@ func (s *Service) start(ctx context.Context, tx *catalog.Tx, by controlplane.Act
 		return nil, err
 	}
 	return row, s.queue.Enqueue(ctx, tx, advanceJob{Rollout: id})
+}
+
+// perDatabase is how many tenants of one database are worked on at a time: one
+// where an index may be built concurrently, since such a build waits for every
+// transaction of its database.
+func perDatabase(r *controlplane.Release, n controlplane.NewRollout, targets []frozen) int {
+	lowest := n.Version
+	for _, t := range targets {
+		if !t.status.Done() {
+			lowest = min(lowest, t.tenant.Version)
+		}
+	}
+	for _, v := range between(r, lowest, n.Version) {
+		if v.TxMode == "none" {
+			return 1
+		}
+	}
+	return n.PerDatabase
 }
 
 // Plan says what a rollout would do. It changes nothing.
@@ -142,13 +164,14 @@ func describe(r *controlplane.Release, n controlplane.NewRollout, targets []froz
 				Error: controlplane.Errorf(controlplane.Refused, "%s", t.reason)})
 		default:
 			lowest = min(lowest, t.tenant.Version)
-			waiters = append(waiters, waiter{i, t.tenant.Slug, t.tenant.Placement.ClusterID, t.tenant.Placement.DatabaseID})
+			waiters = append(waiters, waiter{i, t.tenant.Slug, t.tenant.Placement.ClusterID, t.tenant.Placement.DatabaseID,
+				t.tenant.Isolation == controlplane.IsolationSchema})
 		}
 		plan.From[t.tenant.Version]++
 		plan.Clusters[t.tenant.Cluster]++
 	}
 	plan.Versions = append(plan.Versions, between(r, lowest, n.Version)...)
-	plan.Batches = len(planBatches(waiters, n.BatchSize, n.Concurrency))
+	plan.Batches = len(planBatches(waiters, n.BatchSize))
 	return plan
 }
 
@@ -177,8 +200,7 @@ func (s *Service) prepare(ctx context.Context, client *ent.Client, n *controlpla
 	var targets []frozen
 	err = tenant.Each(ctx, client, controlplane.TenantQuery{Select: n.Select}, func(t controlplane.Tenant) bool {
 		if hasHome(&t) {
-			status, reason := classify(&t, n.Version)
-			targets = append(targets, frozen{t, status, reason, releases[t.Release]})
+			targets = append(targets, freeze(&t, n.Version, releases))
 		}
 		return true
 	})

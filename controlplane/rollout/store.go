@@ -11,6 +11,7 @@ import (
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/event"
+	"github.com/manorhq/manor/controlplane/fleet"
 	"github.com/manorhq/manor/ent"
 	"github.com/manorhq/manor/ent/batch"
 	"github.com/manorhq/manor/ent/predicate"
@@ -69,24 +70,27 @@ func countsOf(ctx context.Context, client *ent.Client, ids ...string) (map[strin
 
 // loadState reads what [Next] looks at, with the rollout locked.
 func loadState(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (State, error) {
-	s := State{Rollout: row.State, OnError: row.OnError, Concurrency: row.Concurrency, Forgiven: row.Forgiven}
+	s := State{Rollout: row.State, OnError: row.OnError, Forgiven: row.Forgiven,
+		Concurrency: row.Concurrency, PerCluster: row.PerCluster, PerDatabase: row.PerDatabase}
 	counts, err := countsOf(ctx, tx.Client(), row.ID)
 	if err != nil {
 		return s, err
 	}
 	s.Counts = counts[row.ID]
-	batches, err := tx.Batch.Query().Where(batch.RolloutID(row.ID), batch.Direction(direction(row.State)), batch.StateNEQ(batchDone)).All(ctx)
-	if err != nil {
-		return s, fmt.Errorf("read the batches of rollout %s: %w", row.ID, err)
+	if s.Clusters, err = fleet.Courses(ctx, tx.Client()); err != nil {
+		return s, err
 	}
-	for _, b := range batches {
-		s.Batches = append(s.Batches, BatchState{ID: b.ID, Number: b.Number, State: b.State, Parallelism: b.Parallelism})
+	if s.Batches, s.Elsewhere, err = batchStates(ctx, tx, row); err != nil {
+		return s, err
 	}
-	now := time.Now() // one for all: a target that falls due between two questions would be in neither answer
-	if s.Due, err = tx.Target.Query().Where(due(row, now)...).Count(ctx); err != nil {
+	// One now for all: a target that falls due between two questions would be in neither answer.
+	if s.Now, err = tx.Now(ctx); err != nil {
+		return s, err
+	}
+	if s.Due, err = tx.Target.Query().Where(due(row, s.Now)...).Count(ctx); err != nil {
 		return s, fmt.Errorf("count what is due of rollout %s: %w", row.ID, err)
 	}
-	if s.NextDue, err = nextDue(ctx, tx, row, now); err != nil {
+	if s.NextDue, err = nextDue(ctx, tx, row, s.Now); err != nil {
 		return s, err
 	}
 	s.Open, err = tx.Target.Query().
@@ -99,6 +103,39 @@ func loadState(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (State, er
 		return s, fmt.Errorf("count what rollout %s has changed: %w", row.ID, err)
 	}
 	return s, nil
+}
+
+// batchStates are the rollout's batches that are not done, and those of other
+// rollouts that are with workers.
+func batchStates(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (own, others []BatchState, err error) {
+	rows, err := tx.Batch.Query().Where(batch.Or(batch.StateIn(batchQueued, batchRunning),
+		batch.And(batch.RolloutID(row.ID), batch.State(batchWaiting)))).All(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the batches that are not done: %w", err)
+	}
+	for _, b := range rows {
+		state := BatchState{ID: b.ID, Number: b.Number, State: b.State, ClusterID: b.ClusterID, DatabaseID: b.DatabaseID,
+			Size: b.Size, Parallelism: b.Parallelism}
+		switch {
+		case b.RolloutID != row.ID:
+			others = append(others, state)
+		case b.Direction == direction(row.State):
+			own = append(own, state)
+		}
+	}
+	return own, others, nil
+}
+
+// usedOn is how many tenants are worked on at a time at most on a cluster, by all rollouts.
+func usedOn(ctx context.Context, tx *catalog.Tx, clusterID string) (used int, err error) {
+	err = tx.Conn(func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT coalesce(sum(parallelism), 0) FROM batches
+			WHERE cluster_id = $1 AND state IN ('queued', 'running')`, clusterID).Scan(&used)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count what is at work on cluster %s: %w", clusterID, err)
+	}
+	return used, nil
 }
 
 func direction(s controlplane.RolloutState) string {
@@ -168,23 +205,18 @@ func insertTargets(ctx context.Context, tx *catalog.Tx, rolloutID string, target
 }
 
 // makeBatches puts the targets that are due into new batches.
-func makeBatches(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
-	rows, err := tx.Target.Query().Where(due(row, time.Now())...).
-		Select(target.FieldSlug, target.FieldClusterID, target.FieldDatabaseID).All(ctx)
+func makeBatches(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.Time) error {
+	waiters, err := dueWaiters(ctx, tx, row, now)
 	if err != nil {
-		return fmt.Errorf("read what is due of rollout %s: %w", row.ID, err)
-	}
-	waiters := make([]waiter, len(rows))
-	for i, t := range rows {
-		waiters[i] = waiter{t.ID, t.Slug, t.ClusterID, t.DatabaseID}
+		return err
 	}
 	used, err := tx.Batch.Query().Where(batch.RolloutID(row.ID)).Count(ctx)
 	if err != nil {
 		return fmt.Errorf("count the batches of rollout %s: %w", row.ID, err)
 	}
-	for i, plan := range planBatches(waiters, row.BatchSize, row.Concurrency) {
-		b, err := tx.Batch.Create().SetRolloutID(row.ID).SetNumber(used + i + 1).SetClusterID(plan.ClusterID).
-			SetDirection(direction(row.State)).SetState(batchWaiting).SetParallelism(plan.Parallelism).Save(ctx)
+	for i, plan := range planBatches(waiters, row.BatchSize) {
+		b, err := tx.Batch.Create().SetRolloutID(row.ID).SetNumber(used + i + 1).SetClusterID(plan.ClusterID).SetDatabaseID(plan.DatabaseID).
+			SetDirection(direction(row.State)).SetState(batchWaiting).SetSize(len(plan.Targets)).SetInHand([]controlplane.InHand{}).Save(ctx)
 		if err != nil {
 			return fmt.Errorf("store a batch of rollout %s: %w", row.ID, err)
 		}
@@ -193,6 +225,23 @@ func makeBatches(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
 		}
 	}
 	return nil
+}
+
+func dueWaiters(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.Time) ([]waiter, error) {
+	rows, err := tx.Target.Query().Where(due(row, now)...).
+		Select(target.FieldSlug, target.FieldClusterID, target.FieldDatabaseID).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read what is due of rollout %s: %w", row.ID, err)
+	}
+	shared, err := fleet.SharedDatabases(ctx, tx.Client())
+	if err != nil {
+		return nil, err
+	}
+	waiters := make([]waiter, len(rows))
+	for i, t := range rows {
+		waiters[i] = waiter{t.ID, t.Slug, t.ClusterID, t.DatabaseID, shared[t.DatabaseID]}
+	}
+	return waiters, nil
 }
 
 // become moves a rollout to a state, legally, and says so.

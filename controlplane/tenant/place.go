@@ -119,6 +119,14 @@ func (p *placing) store(ctx context.Context) error {
 	if len(p.tenants) == 0 {
 		return nil
 	}
+	// Rollouts go by this time to tell whom their selection did not see.
+	now, err := p.tx.Now(ctx)
+	if err != nil {
+		return err
+	}
+	for _, create := range p.tenants {
+		create.SetCreatedAt(now)
+	}
 	rows, err := p.tx.Tenant.CreateBulk(p.tenants...).Save(ctx)
 	if err != nil {
 		return fmt.Errorf("store tenants: %w", err)

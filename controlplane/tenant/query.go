@@ -3,6 +3,7 @@ package tenant
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -83,6 +84,35 @@ func Each(ctx context.Context, client *ent.Client, q controlplane.TenantQuery, f
 		}
 		after = rows[len(rows)-1].Slug
 	}
+}
+
+// Pick returns those of the tenants with these ids that a selection holds.
+func Pick(ctx context.Context, client *ent.Client, selection string, ids []string) ([]controlplane.Tenant, error) {
+	selected, err := selector.Compile(selection)
+	if err != nil {
+		return nil, err
+	}
+	var picked []controlplane.Tenant
+	for chunk := range slices.Chunk(ids, pageSize) {
+		rows, err := client.Tenant.Query().Where(tenant.IDIn(chunk...)).Order(tenant.BySlug()).All(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read tenants: %w", err)
+		}
+		nouns, err := assemble(ctx, client, rows)
+		if err != nil {
+			return nil, err
+		}
+		for i := range nouns {
+			matches, err := selected.Matches(&nouns[i])
+			if err != nil {
+				return nil, err
+			}
+			if matches {
+				picked = append(picked, nouns[i])
+			}
+		}
+	}
+	return picked, nil
 }
 
 func page(ctx context.Context, client *ent.Client, q controlplane.TenantQuery, after string) ([]*ent.Tenant, error) {

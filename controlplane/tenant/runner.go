@@ -134,9 +134,7 @@ func (s *Service) build(ctx context.Context, row *ent.Tenant, site provision.Sit
 		if err != nil {
 			return err
 		}
-		return s.settle(ctx, row, func(up *ent.TenantUpdateOne) {
-			up.SetState(controlplane.TenantActive).SetReleaseID(def.ReleaseID).SetVersion(def.Version)
-		})
+		return s.settleAt(ctx, row, site, def)
 	}
 	// Unless it has been purged meanwhile.
 	failed, err := s.cat.Ent().Tenant.Update().Where(tenant.ID(row.ID), tenant.State(row.State)).
@@ -149,6 +147,30 @@ func (s *Service) build(ctx context.Context, row *ent.Tenant, site provision.Sit
 	}
 	row.State, row.Failure = controlplane.TenantFailed, refusal.Failure
 	return s.raze(ctx, row, site)
+}
+
+// errDefaultMoved says that new tenants start elsewhere than when a home was built.
+var errDefaultMoved = errors.New("the default has moved")
+
+// settleAt opens a tenant whose home is built at the default, unless that has
+// moved meanwhile: then the home follows.
+func (s *Service) settleAt(ctx context.Context, row *ent.Tenant, site provision.Site, def release.Default) error {
+	err := s.cat.InTx(ctx, func(tx *catalog.Tx) error {
+		now, err := release.HoldDefault(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if now != def {
+			return errDefaultMoved
+		}
+		return settleIn(ctx, tx, row, func(up *ent.TenantUpdateOne) {
+			up.SetState(controlplane.TenantActive).SetReleaseID(def.ReleaseID).SetVersion(def.Version)
+		})
+	})
+	if errors.Is(err, errDefaultMoved) {
+		return s.build(ctx, row, site)
+	}
+	return err
 }
 
 func (s *Service) buildAt(ctx context.Context, site provision.Site, def release.Default) error {
