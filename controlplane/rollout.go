@@ -61,24 +61,26 @@ var OnErrors = []OnError{OnErrorContinue, OnErrorPause, OnErrorRollback}
 // Rollout is one run that takes a selection of tenants from the versions they
 // are at to one version.
 type Rollout struct {
-	ID          string        `json:"id"` // short, as people type it: r_…
-	State       RolloutState  `json:"state"`
-	Release     string        `json:"release"` // name
-	ReleaseID   string        `json:"release_id"`
-	Version     string        `json:"version"` // the one it goes to
-	Select      string        `json:"select"`
-	BatchSize   int           `json:"batch_size"`
-	Concurrency int           `json:"concurrency"`  // tenants at a time, of all rollouts together
-	PerCluster  int           `json:"per_cluster"`  // the same on one cluster; 0: as its flow says
-	PerDatabase int           `json:"per_database"` // the same in one database; 1 if an index is built concurrently
-	OnError     OnError       `json:"on_error"`
-	Targets     int           `json:"targets"` // frozen at start, late ones included
-	Counts      Counts        `json:"counts"`
-	Reason      string        `json:"reason,omitempty"` // why it is paused or failed
-	CreatedBy   string        `json:"created_by"`
-	CreatedAt   time.Time     `json:"created_at"`
-	FinishedAt  *time.Time    `json:"finished_at,omitempty"`
-	Clusters    []RolloutFlow `json:"clusters,omitempty"` // of an unfinished rollout that was asked for by its id
+	ID          string       `json:"id"` // short, as people type it: r_…
+	State       RolloutState `json:"state"`
+	Release     string       `json:"release"` // name
+	ReleaseID   string       `json:"release_id"`
+	Version     string       `json:"version"` // the one it goes to
+	Select      string       `json:"select"`
+	BatchSize   int          `json:"batch_size"`
+	Concurrency int          `json:"concurrency"`  // tenants at a time, of all rollouts together
+	PerCluster  int          `json:"per_cluster"`  // the same on one cluster; 0: as its flow says
+	PerDatabase int          `json:"per_database"` // the same in one database; 1 if an index is built concurrently
+	OnError     OnError      `json:"on_error"`
+	Targets     int          `json:"targets"` // frozen at start, late ones included
+	Counts      Counts       `json:"counts"`
+	Reason      string       `json:"reason,omitempty"` // why it is paused or failed
+	CreatedBy   string       `json:"created_by"`
+	CreatedAt   time.Time    `json:"created_at"`
+	FinishedAt  *time.Time   `json:"finished_at,omitempty"`
+	// Of an unfinished rollout that was asked for by its id:
+	Clusters []RolloutFlow `json:"clusters,omitempty"`
+	InHand   []InHand      `json:"in_hand,omitempty"` // the tenants worked on for longest
 }
 
 // RolloutFlow is how fast a rollout goes on one cluster, and why.

@@ -94,10 +94,28 @@ func (f *Failure) String() string {
 		b.WriteString(": ")
 	}
 	b.WriteString(f.Message)
-	if f.SQLState != "" {
+	if f.SQLState != "" && !strings.Contains(f.Message, f.SQLState) {
 		fmt.Fprintf(&b, " (SQLSTATE %s)", f.SQLState)
 	}
+	if f.Blocker != nil {
+		b.WriteString("; " + f.Blocker.String())
+	}
 	return b.String()
+}
+
+// String is "held by pid 4711 (t_x_a), in a transaction for 62s: UPDATE notes …".
+func (b *Blocker) String() string {
+	text := fmt.Sprintf("held by pid %d", b.PID)
+	if b.Login != "" {
+		text += " (" + b.Login + ")"
+	}
+	if b.AgeMS > 0 {
+		text += fmt.Sprintf(", in a transaction for %s", (time.Duration(b.AgeMS) * time.Millisecond).Round(time.Second))
+	}
+	if b.Query != "" {
+		text += ": " + b.Query
+	}
+	return text
 }
 
 // Counts are the targets of a rollout by status. They always sum to the

@@ -43,7 +43,11 @@ func (s *Service) Show(ctx context.Context, by controlplane.Actor, id string) (*
 	if err != nil {
 		return nil, err
 	}
-	return s.noun(ctx, row)
+	r, err := s.noun(ctx, row)
+	if err != nil || r.Counts.Done() == r.Counts.Sum() {
+		return r, err
+	}
+	return r, s.detail(ctx, r)
 }
 
 func (s *Service) noun(ctx context.Context, row *ent.Rollout) (*controlplane.Rollout, error) {
@@ -70,7 +74,7 @@ func (s *Service) nouns(ctx context.Context, rows []*ent.Rollout) ([]controlplan
 	out := make([]controlplane.Rollout, len(rows))
 	for i, r := range rows {
 		out[i] = controlplane.Rollout{ID: r.ID, State: r.State, Release: releases[r.ReleaseID], ReleaseID: r.ReleaseID, Version: r.Version,
-			Select: r.Selector, BatchSize: r.BatchSize, Concurrency: r.Concurrency, OnError: r.OnError, Targets: counts[r.ID].Sum(),
+			Select: r.Selector, BatchSize: r.BatchSize, Concurrency: r.Concurrency, PerCluster: r.PerCluster, PerDatabase: r.PerDatabase, OnError: r.OnError, Targets: counts[r.ID].Sum(),
 			Counts: counts[r.ID], Reason: r.Reason, CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt, FinishedAt: r.FinishedAt}
 	}
 	return out, nil
@@ -175,15 +179,17 @@ type tally struct {
 }
 
 // census counts the living tenants in one query. Whether a tenant failed is
-// what its last target says.
+// what its last target says. Most targets are over and went well: only the few
+// that were not are looked at, by the two partial indexes that hold them, and of
+// each whether the tenant has a later one.
 func (s *Service) census(ctx context.Context) ([]tally, error) {
 	rows, err := s.cat.Pool().Query(ctx, `SELECT n.state, n.version, n.release_id, coalesce(p.cluster_id, ''), coalesce(l.trouble, ''), count(*)
 		FROM tenants n LEFT JOIN placements p ON p.tenant_id = n.id
 		LEFT JOIN (
-			SELECT DISTINCT ON (t.tenant_id) t.tenant_id,
-				CASE WHEN t.status IN ('failed', 'needs_attention') THEN 'failed'
-				     WHEN t.status IN ('pending', 'running', 'deferred', 'unknown') THEN 'running' END AS trouble
-			FROM targets t ORDER BY t.tenant_id, t.id DESC
+			SELECT t.tenant_id, CASE WHEN t.status IN ('failed', 'needs_attention') THEN 'failed' ELSE 'running' END AS trouble
+			FROM targets t
+			WHERE (t.status IN ('failed', 'needs_attention') OR t.status IN ('pending', 'running', 'deferred', 'unknown'))
+			AND NOT EXISTS (SELECT FROM targets later WHERE later.tenant_id = t.tenant_id AND later.id > t.id)
 		) l ON l.tenant_id = n.id
 		WHERE n.state <> 'deleted' GROUP BY 1, 2, 3, 4, 5`)
 	if err != nil {
@@ -239,7 +245,7 @@ func summarize(census []tally, clusters []controlplane.Cluster) *controlplane.Fl
 		if at == nil {
 			at = map[string]int{}
 		}
-		status.Clusters = append(status.Clusters, controlplane.ClusterStatus{Cluster: c.Name, State: c.State, Tenants: c.Tenants, Capacity: c.Capacity, Versions: at})
+		status.Clusters = append(status.Clusters, controlplane.ClusterStatus{Cluster: c.Name, State: c.State, Tenants: c.Tenants, Capacity: c.Capacity, Alarm: c.Flow.Alarm, Versions: at})
 	}
 	return status
 }

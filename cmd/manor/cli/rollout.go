@@ -40,7 +40,9 @@ With --dry-run it shows the plan and changes nothing. Without a service
 	fs.StringVar(&n.Release, "release", "", "`name` of the release")
 	fs.StringVar(&n.Version, "to", "", "`version` of the release to go to (default: its last)")
 	fs.IntVar(&n.BatchSize, "batch-size", controlplane.DefaultBatchSize, "`tenants` in a batch, all of one cluster")
-	fs.IntVar(&n.Concurrency, "concurrency", controlplane.DefaultConcurrency, "`tenants` migrated at a time")
+	fs.IntVar(&n.Concurrency, "concurrency", controlplane.DefaultConcurrency, "`tenants` migrated at a time, by all workers and rollouts together")
+	fs.IntVar(&n.PerCluster, "per-cluster", 0, "the same on one cluster (default: as its connections allow)")
+	fs.IntVar(&n.PerDatabase, "per-database", controlplane.DefaultPerDatabase, "the same in one shared database; 1 where an index is built concurrently")
 	fs.StringVar((*string)(&n.OnError), "on-error", string(controlplane.OnErrorContinue), "what a failing tenant does to the rest: `continue|pause|rollback`")
 	wait := fs.Bool("wait", false, "wait until the rollout rests (always, without a service)")
 	dryRun := dryRunFlag(cmd)
@@ -75,12 +77,10 @@ With --dry-run it shows the plan and changes nothing. Without a service
 
 // sizesGiven refuses a 0 that somebody typed: in a request it means the default.
 func sizesGiven(cmd *cobra.Command, n controlplane.NewRollout) error {
-	const hint = "leave the flag out for the default"
-	switch {
-	case n.BatchSize == 0 && cmd.Flags().Changed("batch-size"):
-		return usage(hint, "batch size 0 is not between 1 and 1000")
-	case n.Concurrency == 0 && cmd.Flags().Changed("concurrency"):
-		return usage(hint, "concurrency 0 is not between 1 and 1000")
+	for flag, n := range map[string]int{"batch-size": n.BatchSize, "concurrency": n.Concurrency, "per-cluster": n.PerCluster, "per-database": n.PerDatabase} {
+		if n == 0 && cmd.Flags().Changed(flag) {
+			return usage("leave the flag out for the default", "--%s 0 is not between 1 and 1000", flag)
+		}
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func (w *rolloutWatch) show(state controlplane.RolloutState, counts controlplane
 	if state == controlplane.RolloutRollingBack {
 		done = counts[controlplane.TargetRolledBack] + counts[controlplane.TargetNeedsAttention]
 	}
-	w.bar.Update(done, targets, w.print.Counts(counts))
+	w.bar.Update(done, targets, w.print.Counts(counts)+w.print.Waits(w.now))
 }
 
 func (w *rolloutWatch) look(ctx context.Context) (bool, error) {

@@ -37,6 +37,8 @@ type Progress struct {
 
 const (
 	plainEvery = 3 * time.Second
+	// silence is how long a plain progress may repeat itself before it says so.
+	silence    = 10 * time.Second
 	frameEvery = 100 * time.Millisecond
 	frames     = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 	clearLine  = "\r\x1b[K"
@@ -119,14 +121,20 @@ func (g *Progress) Close() {
 	<-g.stopped
 }
 
-// say writes a plain line, unless it would repeat the last one.
+// say writes a plain line. One that repeats the last waits for a while, and
+// tells the time.
 func (g *Progress) say(now time.Time) {
 	text := fmt.Sprintf("%s: %d of %d", g.label, g.done, g.total)
 	if g.detail != "" {
 		text += ", " + g.detail
 	}
-	if text != g.saidText {
+	switch {
+	case text != g.saidText:
 		fmt.Fprintln(g.out, text)
+	case now.Sub(g.said) >= silence:
+		fmt.Fprintf(g.out, "%s, after %s\n", text, took(now.Sub(g.begun)))
+	default:
+		return
 	}
 	g.said, g.saidText = now, text
 }

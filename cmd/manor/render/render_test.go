@@ -108,6 +108,18 @@ var documents = map[string]func(*render.Printer) error{
 	"release-pushed": func(p *render.Printer) error { return p.ReleaseDone(&release, "pushed") },
 	"rollouts":       func(p *render.Printer) error { return p.Rollouts([]controlplane.Rollout{rollout}) },
 	"rollout":        func(p *render.Printer) error { return p.Rollout(&rollout) },
+	"rollout-at-work": func(p *render.Printer) error {
+		now := rollout
+		now.State, now.FinishedAt, now.PerDatabase = controlplane.RolloutRunning, nil, 4
+		now.Counts = controlplane.Counts{controlplane.TargetSucceeded: 120, controlplane.TargetRunning: 5, controlplane.TargetDeferred: 3, controlplane.TargetPending: 92}
+		now.Clusters = []controlplane.RolloutFlow{
+			{Cluster: "east", Open: 80, AtWork: 4, Flow: controlplane.Flow{Pace: 4, Ceiling: 18, Reason: "halved: 3 tenants waited for locks"}},
+			{Cluster: "west", Open: 20, Flow: controlplane.Flow{Ceiling: 18, Alarm: &controlplane.Alarm{
+				Message: "cannot execute CREATE TABLE in a read-only transaction", SQLState: "25006", Since: ago(65 * time.Second), Until: now.CreatedAt.Add(95 * time.Second), Tries: 3}}},
+		}
+		now.InHand = []controlplane.InHand{{Tenant: "acme", Since: ago(12 * time.Second)}, {Tenant: "globex", Since: ago(time.Second)}}
+		return p.Rollout(&now)
+	},
 	"rollout-result": func(p *render.Printer) error {
 		second := target
 		second.Tenant, second.Failure, second.Status = "hooli", syntax, controlplane.TargetNeedsAttention

@@ -47,12 +47,80 @@ func (p *Printer) rolloutFields(r *controlplane.Rollout) string {
 	f.add("Version", r.Version)
 	f.add("Selection", selection)
 	f.add("Targets", itoa(r.Targets)+targetDetail(p.style.counts(r.Counts)))
-	f.add("Batches of", fmt.Sprintf("%d, %d tenants at a time, on error %s", r.BatchSize, r.Concurrency, r.OnError))
+	f.add("Batches of", fmt.Sprintf("%d, %s, on error %s", r.BatchSize, limitsOf(r), r.OnError))
+	p.flows(f, r)
 	f.add("Started", p.age(r.CreatedAt)+" ago by "+r.CreatedBy)
 	if r.FinishedAt != nil {
 		f.add("Finished", p.age(*r.FinishedAt)+" ago, after "+took(r.FinishedAt.Sub(r.CreatedAt)))
 	}
 	return f.String()
+}
+
+// flows says of each cluster how much is worked on at a time, and why, and what
+// has been worked on for longest.
+func (p *Printer) flows(f *fields, r *controlplane.Rollout) {
+	var clusters, tenants []string
+	for _, c := range r.Clusters {
+		clusters = append(clusters, c.Cluster+": "+p.flow(c))
+	}
+	for _, t := range r.InHand {
+		tenants = append(tenants, t.Tenant+" for "+p.age(t.Since))
+	}
+	f.add("Clusters", strings.Join(clusters, "\n"))
+	f.add("In hand", strings.Join(tenants, ", "))
+}
+
+// Waits names what an unfinished rollout waits for, if it has for a while:
+// clusters that are stopped, and the tenant that takes longest.
+func (p *Printer) Waits(r *controlplane.Rollout) string {
+	text := ""
+	for _, c := range r.Clusters {
+		if c.Flow.Alarm != nil {
+			text += fmt.Sprintf("; cluster %s stopped: %s", c.Cluster, p.alarm(c.Flow.Alarm))
+		}
+	}
+	if len(r.InHand) > 0 && p.Now().Sub(r.InHand[0].Since) > controlplane.WorkerSilence {
+		text += fmt.Sprintf("; %s in hand for %s", r.InHand[0].Tenant, p.age(r.InHand[0].Since))
+	}
+	return text
+}
+
+// flow is "12 to do, 4 at work, at most 8 (halved: 3 tenants waited for locks)".
+func (p *Printer) flow(c controlplane.RolloutFlow) string {
+	text := fmt.Sprintf("%d to do, %d at work", c.Open, c.AtWork)
+	if alarm := c.Flow.Alarm; alarm != nil {
+		return text + ", " + p.style.bad("stopped: "+p.alarm(alarm))
+	}
+	text += fmt.Sprintf(", at most %d of %d", c.Flow.Pace, c.Flow.Ceiling)
+	if c.Flow.Reason != "" {
+		text += " (" + c.Flow.Reason + ")"
+	}
+	return text
+}
+
+// alarm is "no space left on device (SQLSTATE 53100), since 2m, next try in 40s".
+func (p *Printer) alarm(a *controlplane.Alarm) string {
+	text := a.Message
+	if a.SQLState != "" && !strings.Contains(text, a.SQLState) {
+		text += " (SQLSTATE " + a.SQLState + ")"
+	}
+	next := "now"
+	if left := a.Until.Sub(p.Now()); left > 0 {
+		next = "in " + span(left)
+	}
+	return fmt.Sprintf("%s, since %s, next try %s", text, p.age(a.Since), next)
+}
+
+// limitsOf is "8 tenants at a time, 4 on a cluster, 1 in a database".
+func limitsOf(r *controlplane.Rollout) string {
+	text := plural(r.Concurrency, "tenant") + " at a time"
+	if r.PerCluster > 0 {
+		text += fmt.Sprintf(", %d on a cluster", r.PerCluster)
+	}
+	if r.PerDatabase > 0 {
+		text += fmt.Sprintf(", %d in a shared database", r.PerDatabase)
+	}
+	return text
 }
 
 func targetDetail(counts string) string {
