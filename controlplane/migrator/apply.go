@@ -12,6 +12,7 @@ import (
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/pg"
+	"github.com/manorhq/manor/internal/failpoint"
 )
 
 // Limits bound what a migration makes others wait for.
@@ -120,6 +121,18 @@ func CurrentVersion(ctx context.Context, conn *pgx.Conn, schema string) (string,
 	return version, nil
 }
 
+// Fence shuts out whoever worked on a home under an older epoch and may still
+// come, and returns the version that the home's revisions say. SQLSTATE MN001
+// says that somebody is still at it.
+func Fence(ctx context.Context, conn *pgx.Conn, t Target) (version string, err error) {
+	err = conn.QueryRow(ctx, `SELECT manor.fence($1, $2, $3, $4, $5)`, unprepared,
+		t.TenantID, t.Schema, t.Generation, t.Epoch, t.Incarnation).Scan(&version)
+	if err != nil {
+		return "", fmt.Errorf("fence the home %s: %w", t.Schema, err)
+	}
+	return version, nil
+}
+
 // unprepared keeps SQL that names a tenant out of the session's prepared
 // statements, which would only grow.
 const unprepared = pgx.QueryExecModeExec
@@ -201,13 +214,13 @@ func (s *session) up(ctx context.Context, files []*file) Result {
 }
 
 // joins reports whether the file can be part of a message. In a fresh home one
-// without a transaction can, if CONCURRENTLY is all that keeps it from one.
+// without a transaction can, if all its statements can.
 func (f *file) joins(fresh bool) bool {
 	if !f.alone {
 		return true
 	}
-	for _, s := range f.statements {
-		if !fresh || s.mode == ending || s.mode == outside {
+	for i := range f.statements {
+		if !fresh || !f.statements[i].joins(fresh) {
 			return false
 		}
 	}
@@ -234,12 +247,15 @@ func (s *session) message(ctx context.Context, sc *script, to string) Result {
 	}
 	sql := sc.fill(s.values)
 	started := time.Now()
+	failpoint.Reach("migrator.send")
 	completed, err := send(ctx, s.conn.PgConn(), sql)
+	failpoint.Reach("migrator.answered")
 	if err == nil {
 		return Result{Outcome: Applied, Version: to}
 	}
 	res := s.explain(sc, sql, completed, err, time.Since(started))
 	s.rollBack(ctx)
+	s.nameBlocker(ctx, res.Failure)
 	if state, ok := errors.AsType[*pgconn.PgError](err); ok && state.Code == pg.StateOtherAt {
 		if version, err := CurrentVersion(ctx, s.conn, s.target.Schema); err == nil {
 			res.Version = version

@@ -42,7 +42,7 @@ func TestTenantThatIsThereAlreadyIsCurrent(t *testing.T) {
 	equal(t, "moved", r.Apply(t.Context(), db.conn, home, "1", migrator.Limits{}).Outcome, migrator.Failed)
 }
 
-func stamps(t *testing.T, db *database) map[string]pg.Stamp {
+func stamps(t testing.TB, db *database) map[string]pg.Stamp {
 	t.Helper()
 	all, err := pg.ReadMarkers(t.Context(), db.conn)
 	noError(t, err)

@@ -12,7 +12,7 @@
 // May import: pg, the nouns, pgx, Atlas.
 //
 // Doors: Parse; Release.Apply, Revert, ComputeReverses, ApplyCatalog;
-// CurrentVersion.
+// CurrentVersion; LookAt, over a cluster's control login.
 //
 // Loops: none.
 package migrator

@@ -12,3 +12,6 @@ func Scan(sql string) ([]string, error) {
 	}
 	return texts, nil
 }
+
+// Masked is a query as people are shown it.
+func Masked(query string) string { return masked(query) }

@@ -87,22 +87,21 @@ var hints = map[string]string{
 	"57014":             "the statement took longer than the time limit, or was cancelled",
 	"55P03":             "somebody else holds the lock; it is tried again later",
 	pg.StateFileChanged: "a file that tenants have must not change: restore it and write a new one",
-	pg.StateForeign:     "another catalog owns this tenant",
+	pg.StateForeign:     "another catalog owns this tenant: `manor catalog claim` takes the homes over, if this catalog is the right one",
 }
 
 func fatal(err *pgconn.PgError) bool {
 	return err.SeverityUnlocalized == "FATAL" || err.SeverityUnlocalized == "PANIC"
 }
 
-// SQLSTATEs, or their first characters, by what they mean for a tenant. What
-// is in neither list fails it.
-var (
-	stops  = []string{"25006", "28", "53100", "53200", "58030", "XX001", "XX002"}
-	defers = []string{
-		"08", "40001", "40P01", "53300", "55006", "55P03", "57P01", "57P02", "57P03", "57P05",
-		pg.StateBusy, pg.StateFenced,
-	}
-)
+// defers are the SQLSTATEs, or their first characters, of what passes by itself.
+var defers = []string{
+	"08", "25P03", "40001", "40P01", "53300", "55006", "55P03", "57P01", "57P02", "57P03", "57P05",
+	pg.StateBusy, pg.StateFenced, pg.StateBuilding,
+}
+
+// OutcomeOf says what a refusal means for the tenant that was asked.
+func OutcomeOf(err *pgconn.PgError) Outcome { return outcomeOf(err, 0, time.Hour) }
 
 // outcomeOf classifies a refusal. A statement that ran into its own time limit
 // fails, since it would again; one that somebody cancelled comes back.
@@ -111,7 +110,7 @@ func outcomeOf(err *pgconn.PgError, took, limit time.Duration) Outcome {
 	switch {
 	case err.Code == pg.StateOtherAt:
 		return Unknown
-	case slices.ContainsFunc(stops, begins):
+	case err.Code == pg.StateForeign, pg.TroubleOf(err) == pg.Cluster: // another cluster's tenants, or the cluster's own trouble
 		return Stopped
 	case slices.ContainsFunc(defers, begins), err.Code == "XX000" && strings.HasPrefix(err.Routine, "simple_heap_"):
 		return Deferred

@@ -118,7 +118,7 @@ func (db *database) home(slug string) migrator.Target {
 
 func (db *database) exec(sql string) {
 	db.t.Helper()
-	_, err := db.conn.Exec(db.t.Context(), sql)
+	_, err := db.conn.Exec(db.t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
 	noError(db.t, err)
 }
 

@@ -136,6 +136,12 @@ func (s *statement) what() string {
 	return strings.Join(words, " ")
 }
 
+// joins reports whether the statement can run in a transaction. In a fresh home
+// it can where CONCURRENTLY is all that keeps it from one.
+func (s *statement) joins(fresh bool) bool {
+	return s.mode == inside || fresh && s.mode == concurrently && !s.begins("REINDEX")
+}
+
 // plain is the statement without CONCURRENTLY, for an empty home. Blanks stand
 // in for the word, so that positions stay.
 func (s *statement) plain() string {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/pg"
@@ -32,10 +33,10 @@ func (s *session) alone(ctx context.Context, f *file) Result {
 		return res
 	}
 	p, err := s.readProgress(ctx, f)
-	if err == nil {
-		err = p.fits(f)
-	}
 	if err != nil {
+		return s.letGo(ctx, s.unanswered(err))
+	}
+	if err := p.fits(f); err != nil {
 		return s.letGo(ctx, s.refuse("%w", err))
 	}
 	if !p.begun {
@@ -49,7 +50,7 @@ func (s *session) alone(ctx context.Context, f *file) Result {
 			return s.letGo(ctx, res)
 		}
 	}
-	return s.message(ctx, s.finishScript(f), f.version)
+	return Result{Outcome: Applied, Version: f.version}
 }
 
 // readProgress reads the revision of a file that this session holds the tenant for.
@@ -82,17 +83,17 @@ func (p progress) fits(f *file) error {
 // one runs statement i of a file. What can be in a transaction is in one with
 // its record; for the rest, the record follows.
 func (s *session) one(ctx context.Context, f *file, i int, interrupted bool) Result {
-	if f.statements[i].mode == inside {
+	if f.statements[i].joins(s.target.Fresh) {
 		res := s.message(ctx, s.insideScript(f, i), s.at.version)
 		return s.reject(ctx, f, i, res)
 	}
-	if res := s.message(ctx, s.readyScript(f, i), s.at.version); res.Outcome != Applied {
-		return res
-	}
 	started := time.Now()
-	done, err := s.mendIndex(ctx, f.statements[i], interrupted)
-	if err != nil {
-		return s.reject(ctx, f, i, s.explain(bare(f, i), f.statements[i].sql, 0, err, time.Since(started)))
+	done, res := s.ready(ctx, f, i, interrupted)
+	if res.Outcome != Applied {
+		if interrupted { // it may have run then: the next attempt has to look again
+			return res
+		}
+		return s.reject(ctx, f, i, res)
 	}
 	if !done {
 		if res := s.message(ctx, bare(f, i), s.at.version); res.Outcome != Applied {
@@ -103,7 +104,42 @@ func (s *session) one(ctx context.Context, f *file, i int, interrupted bool) Res
 			return res
 		}
 	}
-	return s.message(ctx, s.noteScript(f, i+1, "", "", time.Since(started)), s.at.version)
+	return s.message(ctx, s.doneScript(f, i, time.Since(started)), s.at.version)
+}
+
+// ready leads up to statement i, which runs in no transaction: the tenant
+// proved, the database's one build claimed, and no broken index in the way. It
+// reports whether there is nothing left to do.
+func (s *session) ready(ctx context.Context, f *file, i int, interrupted bool) (done bool, res Result) {
+	if f.statements[i].mode == concurrently {
+		if err := pg.UpgradeMarker(ctx, s.conn); err != nil {
+			return false, s.unanswered(err)
+		}
+	}
+	if res := s.message(ctx, s.readyScript(f, i), s.at.version); res.Outcome != Applied {
+		return false, res
+	}
+	started := time.Now()
+	done, err := s.mendIndex(ctx, f.statements[i], interrupted)
+	if err != nil {
+		res := s.explain(bare(f, i), f.statements[i].sql, 0, err, time.Since(started))
+		s.nameBlocker(ctx, res.Failure)
+		return false, res
+	}
+	return done, Result{Outcome: Applied}
+}
+
+// unanswered says what it means for the tenant that a question of ours failed.
+func (s *session) unanswered(err error) Result {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case ok:
+		refused = redacted(refused)
+		return Result{Outcome: outcomeOf(refused, 0, s.limits.Statement), Version: s.at.version, Err: refused, Failure: describe(refused, step{})}
+	case s.conn.IsClosed():
+		return Result{Outcome: Deferred, Version: s.at.version, Err: err}
+	}
+	return s.refuse("%w", err)
 }
 
 // reject records that the server refused statement i, so that the next attempt
@@ -132,6 +168,9 @@ func (s *session) letGo(ctx context.Context, res Result) Result {
 // invalid one, which a failed build leaves, is dropped. After an interruption
 // nobody knows whether the statement had come to its end; the index tells.
 func (s *session) mendIndex(ctx context.Context, st statement, interrupted bool) (done bool, err error) {
+	if st.begins("REINDEX") {
+		return false, s.dropCopies(ctx)
+	}
 	name, drop := st.index()
 	if name == "" {
 		return false, nil
@@ -149,8 +188,26 @@ func (s *session) mendIndex(ctx context.Context, st statement, interrupted bool)
 	case valid:
 		return interrupted, nil
 	}
-	_, err = s.conn.Exec(ctx, "DROP INDEX CONCURRENTLY "+pg.Quote(s.target.Schema)+"."+pg.Quote(name))
-	return false, err
+	return false, s.dropIndex(ctx, name)
+}
+
+func (s *session) dropIndex(ctx context.Context, name string) error {
+	_, err := s.conn.Exec(ctx, "DROP INDEX CONCURRENTLY "+pg.Quote(s.target.Schema)+"."+pg.Quote(name))
+	return err
+}
+
+// dropCopies drops what a REINDEX CONCURRENTLY leaves that fails: the indexes
+// that were to take the place of the old ones, or had done so.
+func (s *session) dropCopies(ctx context.Context) error {
+	rows, _ := s.conn.Query(ctx, `SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+		WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' AND c.relnamespace = quote_ident($1)::regnamespace`, s.target.Schema)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, name := range names {
+		if err == nil {
+			err = s.dropIndex(ctx, name)
+		}
+	}
+	return err
 }
 
 // holdScript takes the tenant for this session and sets the session up.
@@ -178,9 +235,8 @@ func (s *session) insideScript(f *file, i int) *script {
 	b.hold(f, s.at)
 	b.own(f, fmt.Sprintf("SET LOCAL lock_timeout = %d", s.limits.Lock.Milliseconds()))
 	b.own(f, fmt.Sprintf("SET LOCAL statement_timeout = %d", s.limits.Statement.Milliseconds()))
-	b.body(f, i+1, f.statements[i].sql, f.statements[i].ended)
-	b.note(f, i+1, "", "", sinceBegin)
-	b.commit(nil)
+	b.body(f, i+1, f.statements[i].plain(), f.statements[i].ended)
+	s.finish(&b, f, i, sinceBegin)
 	return b.done()
 }
 
@@ -195,10 +251,39 @@ func (s *session) readyScript(f *file, i int) *script {
 	var b builder
 	b.begin(f)
 	b.hold(f, s.at)
+	if f.statements[i].mode == concurrently {
+		b.own(f, "SELECT manor.claim_build()")
+	}
 	b.note(f, i, "", "", "0")
 	b.own(f, fmt.Sprintf("SET lock_timeout = %d", wait.Milliseconds()))
 	b.commit(nil)
 	return b.done()
+}
+
+// doneScript records a statement that ran in no transaction, and lets go of
+// the database's one build.
+func (s *session) doneScript(f *file, i int, took time.Duration) *script {
+	var b builder
+	b.begin(f)
+	b.hold(f, s.at)
+	if f.statements[i].mode == concurrently {
+		b.own(f, "SELECT manor.release_build()")
+	}
+	s.finish(&b, f, i, fmt.Sprint(took.Nanoseconds()))
+	return b.done()
+}
+
+// finish records statement i and ends the transaction. With the last one the
+// file is applied: the tenant is stamped and let go.
+func (s *session) finish(b *builder, f *file, i int, nanoseconds string) {
+	b.note(f, i+1, "", "", nanoseconds)
+	if i+1 < len(f.statements) {
+		b.commit(nil)
+		return
+	}
+	b.own(f, fmt.Sprintf("SELECT manor.stamp(m, m.epoch, %t, %s, %s) FROM manor.marker m WHERE m.tenant_id = %s",
+		s.target.ownDatabase(), pg.Literal(f.version), pg.Literal(s.release.hash), pg.Literal(s.target.TenantID)))
+	b.commit(f)
 }
 
 // noteScript proves the target and records how far the file has come.
@@ -211,22 +296,6 @@ func (s *session) noteScript(f *file, applied int, problem, sql string, took tim
 	return b.done()
 }
 
-// finishScript stamps the tenant, whose revision now says that the file is
-// applied, and lets it go.
-func (s *session) finishScript(f *file) *script {
-	var b builder
-	b.begin(f)
-	b.hold(f, state{f.version, f.hash})
-	b.step(step{file: f})
-	b.part.WriteString("UPDATE ")
-	b.slot(quotedSchema)
-	b.part.WriteString(".atlas_schema_revisions SET partial_hashes = 'null' WHERE version = " + pg.Literal(f.version) + ";\n")
-	b.own(f, fmt.Sprintf("SELECT manor.stamp(m, m.epoch, %t, %s, %s) FROM manor.marker m WHERE m.tenant_id = %s",
-		s.target.ownDatabase(), pg.Literal(f.version), pg.Literal(s.release.hash), pg.Literal(s.target.TenantID)))
-	b.commit(f)
-	return b.done()
-}
-
 // bare is statement i and nothing else.
 func bare(f *file, i int) *script {
 	var b builder
@@ -235,9 +304,10 @@ func bare(f *file, i int) *script {
 }
 
 // note writes the revision of a file of which so many statements are applied.
+// Atlas keeps their hashes until it is complete.
 func (b *builder) note(f *file, applied int, problem, sql, nanoseconds string) {
 	hashes := "null"
-	if applied > 0 {
+	if 0 < applied && applied < len(f.statements) {
 		hashes = `["` + strings.Join(f.partial[:applied], `","`) + `"]`
 	}
 	b.step(step{file: f})

@@ -33,7 +33,7 @@ func TestNothingRunsOnTheWrongTarget(t *testing.T) {
 		"another schema":      {func(t *migrator.Target) { t.Schema = neighbour.Schema }, "MN003", migrator.Failed},
 		"an older generation": {func(t *migrator.Target) { t.Generation-- }, "MN003", migrator.Failed},
 		"a newer generation":  {func(t *migrator.Target) { t.Generation++ }, "MN003", migrator.Failed},
-		"another catalog":     {func(t *migrator.Target) { t.Incarnation = "staging" }, "MN004", migrator.Failed},
+		"another catalog":     {func(t *migrator.Target) { t.Incarnation = "staging" }, "MN004", migrator.Stopped},
 		"an older epoch":      {func(t *migrator.Target) { t.Epoch-- }, "MN005", migrator.Deferred},
 		"another version":     {func(t *migrator.Target) { t.From = "" }, "MN006", migrator.Unknown},
 	}
@@ -292,7 +292,7 @@ func TestCancelledContextSendsNothing(t *testing.T) {
 }
 
 // waitFor spins: each try is a round trip to the server.
-func waitFor(t *testing.T, done func() bool) {
+func waitFor(t testing.TB, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !done(); {
 		if time.Now().After(end) {

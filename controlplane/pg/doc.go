@@ -7,12 +7,15 @@
 //
 // May import: the nouns and pgx.
 //
-// Doors: Connect and Login.Config open connections; Inspect and Facts.Check
-// look at a cluster. With the control login, which needs CREATEDB and
-// CREATEROLE and no more: CreateDatabase, DropDatabase, CreateRoles, DropRoles,
-// SetLogins, Harden. With the owner login of one database: FurnishDatabase, CreateHome,
-// DropHome, ReadMarkers. With any: Fingerprint. Each may be repeated, after any
-// failure, and run concurrently with itself.
+// Doors: Connect and Login.Config open connections, TroubleOf says whose fault
+// an error is; Inspect and Facts.Check look at a cluster. With the control
+// login, which needs CREATEDB and CREATEROLE and no more: CreateDatabase,
+// DropDatabase, CreateRoles, DropRoles, SetLogins, Harden, ReadStamps,
+// FindDatabases, FindRoles. With the owner login of one database:
+// FurnishDatabase, UpgradeMarker, CreateHome, DropHome, ReadMarkers,
+// ReadRevisions, FindSchemas, FindInvalidIndexes, RewriteIncarnation. With any:
+// Fingerprint. Each may be repeated, after any failure, and run concurrently
+// with itself.
 //
 // Loops: none.
 package pg

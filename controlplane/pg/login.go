@@ -17,8 +17,19 @@ import (
 // connectTimeout bounds one attempt at one address, log-in included.
 const connectTimeout = 5 * time.Second
 
-// keepAlive finds out within 30 s that a server has gone without a word.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+// That a server has gone without a word is found out within 15 s: by keepAlive
+// on a connection that waits, by unacknowledged where something was sent.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 3 * time.Second, Count: 3}
+
+const unacknowledged = 12 * time.Second // less than keepAlive takes: it ends that, too, and only at one of its probes
+
+// What the server does with a session of ours whose process has vanished or
+// been stopped. RESET ALL goes back to these.
+const (
+	checkClient     = "2s"   // while a statement runs or waits: is the client still there
+	idleTransaction = "1min" // and its locks; none of ours waits for anything else
+	idleSession     = "2min" // longer than any pool keeps one
+)
 
 // Login is a role of a cluster and the way there.
 type Login struct {
@@ -61,13 +72,16 @@ func (l Login) Config(database, application string) (*pgx.ConnConfig, error) {
 	c := blank.Copy()
 	c.User, c.Password, c.Database = l.User, l.Password.Reveal(), database
 	c.RuntimeParams = map[string]string{
-		"application_name":            application,
-		"client_encoding":             "UTF8",
-		"search_path":                 "pg_catalog", // nothing that somebody put into a schema may stand in for what we call
-		"standard_conforming_strings": "on",
+		"application_name":                    application,
+		"client_encoding":                     "UTF8",
+		"search_path":                         "pg_catalog", // nothing that somebody put into a schema may stand in for what we call
+		"standard_conforming_strings":         "on",
+		"client_connection_check_interval":    checkClient,
+		"idle_in_transaction_session_timeout": idleTransaction,
+		"idle_session_timeout":                idleSession,
 	}
 	c.ConnectTimeout = connectTimeout
-	c.DialFunc = (&net.Dialer{Timeout: connectTimeout, KeepAliveConfig: keepAlive}).DialContext
+	c.DialFunc = (&net.Dialer{Timeout: connectTimeout, KeepAliveConfig: keepAlive, Control: boundSilence}).DialContext
 	c.Fallbacks = nil
 	for i, host := range hosts {
 		tlsConfig, err := newTLS(l.TLS, host)

@@ -8,8 +8,10 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/manorhq/manor/controlplane"
 )
@@ -124,6 +126,41 @@ func TestTheEnvironmentDoesNotChangeAConnection(t *testing.T) {
 	got := query(t, conn, "SELECT concat_ws(' ', current_user = $1, current_database(), current_setting('search_path'), current_setting('application_name'))", f.login.User)
 	if got[0] != "t postgres pg_catalog test" {
 		t.Errorf("connected otherwise: %s", got[0])
+	}
+}
+
+// TestAStoppedProcessKeepsNothingForEver: nor does it after RESET ALL, with
+// which each migration begins.
+func TestAStoppedProcessKeepsNothingForEver(t *testing.T) {
+	t.Parallel()
+	conn := newFixture(t).control()
+	for _, statement := range []string{"", "SET idle_session_timeout = 0", "RESET ALL"} {
+		exec(t, conn, statement)
+		got := query(t, conn, `SELECT concat_ws(' ', current_setting('client_connection_check_interval'),
+			current_setting('idle_in_transaction_session_timeout'), current_setting('idle_session_timeout'))`)
+		if ours := got[0] == "2s 1min 2min"; ours == strings.HasPrefix(statement, "SET") {
+			t.Errorf("after %q: %s", statement, got[0])
+		}
+	}
+}
+
+// TestAVanishedProcessIsNoticedWhileItsStatementRuns, and its locks are free.
+func TestAVanishedProcessIsNoticedWhileItsStatementRuns(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	super, conn := f.super("postgres"), f.control()
+	running := func() bool {
+		return len(query(t, super, "SELECT query FROM pg_stat_activity WHERE pid = $1 AND state = 'active'", int(conn.PgConn().PID()))) > 0
+	}
+	conn.PgConn().Frontend().SendQuery(&pgproto3.Query{String: "SELECT pg_sleep(3600)"})
+	must(t, conn.PgConn().Frontend().Flush())
+	for !running() {
+	}
+	must(t, conn.PgConn().Conn().Close())
+	for vanished := time.Now(); running(); {
+		if time.Since(vanished) > 30*time.Second {
+			t.Fatal("the server works on for nobody")
+		}
 	}
 }
 

@@ -38,16 +38,13 @@ INSERT INTO manor.build DEFAULT VALUES ON CONFLICT DO NOTHING;
 -- one is brought up to date before it is needed, one that has a newer is left alone.
 CREATE OR REPLACE FUNCTION manor.edition() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 2';
 
--- prove locks the tenant's row and compares it with what the caller believes:
--- the right home, free, not fenced off, at the revision expected. A row of the
--- revision table for p_resume that is not complete does not count.
-CREATE OR REPLACE FUNCTION manor.prove(
-    p_tenant text, p_schema text, p_generation bigint, p_epoch bigint, p_incarnation text,
-    p_expected text, p_hash text, p_resume text
+-- lock locks the tenant's row and compares it with what the caller believes: the
+-- right home, free, not fenced off.
+CREATE OR REPLACE FUNCTION manor.lock(
+    p_tenant text, p_schema text, p_generation bigint, p_epoch bigint, p_incarnation text
 ) RETURNS manor.marker LANGUAGE plpgsql AS $$
 DECLARE
     home manor.marker;
-    revision text; revision_hash text; done bigint; total bigint;
 BEGIN
     SELECT * INTO home FROM manor.marker m WHERE m.tenant_id = p_tenant FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
@@ -76,7 +73,39 @@ BEGIN
     ) THEN
         RAISE EXCEPTION USING ERRCODE = 'MN001', MESSAGE = 'another session is working on this tenant, statement by statement';
     END IF;
+    RETURN home;
+END
+$$;
 
+-- fence shuts out whoever worked on the tenant under an older epoch and may
+-- still come, and returns the version that the revisions say.
+CREATE OR REPLACE FUNCTION manor.fence(
+    p_tenant text, p_schema text, p_generation bigint, p_epoch bigint, p_incarnation text
+) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    revision text;
+BEGIN
+    PERFORM manor.lock(p_tenant, p_schema, p_generation, p_epoch, p_incarnation);
+    UPDATE manor.marker m SET epoch = p_epoch, holder_pid = NULL, holder_start = NULL, updated_at = now()
+     WHERE m.tenant_id = p_tenant;
+    EXECUTE format('SELECT r.version FROM %I.atlas_schema_revisions r
+        WHERE r.version <> ''.atlas_cloud_identifier'' AND r.applied = r.total
+        ORDER BY r.version COLLATE "C" DESC LIMIT 1', p_schema) INTO revision;
+    RETURN coalesce(revision, '');
+END
+$$;
+
+-- prove is lock with the revision expected. A row of the revision table for
+-- p_resume that is not complete does not count.
+CREATE OR REPLACE FUNCTION manor.prove(
+    p_tenant text, p_schema text, p_generation bigint, p_epoch bigint, p_incarnation text,
+    p_expected text, p_hash text, p_resume text
+) RETURNS manor.marker LANGUAGE plpgsql AS $$
+DECLARE
+    home manor.marker;
+    revision text; revision_hash text; done bigint; total bigint;
+BEGIN
+    home := manor.lock(p_tenant, p_schema, p_generation, p_epoch, p_incarnation);
     EXECUTE format('SELECT r.version, r.hash, r.applied, r.total FROM %I.atlas_schema_revisions r
         WHERE r.version <> ''.atlas_cloud_identifier'' AND NOT (r.version = $1 AND r.applied < r.total)
         ORDER BY r.version COLLATE "C" DESC LIMIT 1', p_schema)

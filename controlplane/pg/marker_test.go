@@ -1,6 +1,8 @@
 package pg
 
 import (
+	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -85,6 +87,68 @@ func TestMarkersAreInstalledByManyAtOnceAndKept(t *testing.T) {
 	}
 }
 
+// TestOneSessionAtATimeHoldsTheBuild, however many want it, and a dead one does not.
+func TestOneSessionAtATimeHoldsTheBuild(t *testing.T) {
+	t.Parallel()
+	f, owner, d, k, _ := markers(t)
+	var holders, claims atomic.Int32
+	var group errgroup.Group
+	for range 6 {
+		conn := f.connect(f.as(d.Owner, k[d.Owner]), d.Name)
+		group.Go(func() error {
+			for range 50 {
+				_, err := conn.Exec(t.Context(), "SELECT manor.claim_build()")
+				if hasState(err, StateBuilding) {
+					continue
+				}
+				if n := holders.Add(1); err != nil || n > 1 {
+					return fmt.Errorf("%d sessions hold the build: %w", n, err)
+				}
+				claims.Add(1)
+				holders.Add(-1)
+				if _, err := conn.Exec(t.Context(), "SELECT manor.release_build()"); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	must(t, group.Wait())
+	dead := f.connect(f.as(d.Owner, k[d.Owner]), d.Name)
+	exec(t, dead, "SELECT manor.claim_build()")
+	if _, err := owner.Exec(t.Context(), "SELECT manor.claim_build()"); !hasState(err, StateBuilding) {
+		t.Errorf("claimed twice: %v", err)
+	}
+	exec(t, owner, fmt.Sprintf("SELECT pg_terminate_backend(%d, 30000)", dead.PgConn().PID()))
+	exec(t, owner, "SELECT manor.claim_build()")
+	if claims.Load() == 0 {
+		t.Error("nobody ever had it")
+	}
+}
+
+func TestMarkersOfANewerProgramAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	_, owner, d, _, _ := markers(t)
+	if edition, err := markerOf(t.Context(), owner); err != nil || edition != markerEdition {
+		t.Fatalf("marker.sql is edition %d, the program's is %d: %v", edition, markerEdition, err)
+	}
+	exec(t, owner, "CREATE OR REPLACE FUNCTION manor.edition() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 1000'; DROP FUNCTION manor.claim_build")
+	must(t, FurnishDatabase(t.Context(), owner, d))
+	must(t, UpgradeMarker(t.Context(), owner))
+	if got := query(t, owner, "SELECT to_regproc('manor.claim_build') IS NULL || ''"); got[0] != "true" {
+		t.Error("an older program changed it")
+	}
+}
+
+func TestADatabaseWithoutMarkersGetsNoneUnasked(t *testing.T) {
+	t.Parallel()
+	super := newFixture(t).super("postgres")
+	must(t, UpgradeMarker(t.Context(), super))
+	if got := query(t, super, "SELECT to_regnamespace('manor') IS NULL || ''"); got[0] != "true" {
+		t.Error("schema manor was made in a database that is not Manor's")
+	}
+}
+
 func TestSchemaManorIsClosedToEverybodyButTheOwner(t *testing.T) {
 	t.Parallel()
 	_, owner, _, _, _ := markers(t)
@@ -92,7 +156,8 @@ func TestSchemaManorIsClosedToEverybodyButTheOwner(t *testing.T) {
 		SELECT p.proname::text FROM pg_proc p WHERE p.pronamespace = 'manor'::regnamespace
 			AND (has_function_privilege('public', p.oid, 'EXECUTE') OR p.prosecdef OR p.proconfig IS NOT NULL)
 		UNION ALL SELECT 'schema manor' WHERE has_schema_privilege('public', 'manor', 'USAGE, CREATE')
-		UNION ALL SELECT 'table marker' WHERE has_table_privilege('public', 'manor.marker', 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')`)
+		UNION ALL SELECT 'table ' || c.relname FROM pg_class c WHERE c.relnamespace = 'manor'::regnamespace AND c.relkind = 'r'
+			AND has_table_privilege('public', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')`)
 	if len(open) > 0 {
 		t.Errorf("open to PUBLIC, or run with other rights or settings: %v", open)
 	}

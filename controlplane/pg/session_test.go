@@ -126,7 +126,11 @@ func TestHardenClosesWhatItMayAndNamesTheRest(t *testing.T) {
 
 	skipped, err := Harden(t.Context(), f.control())
 	must(t, err)
-	if want := []string{revokeAll("other"), revokeAll("postgres"), revokeAll("template1"), openFunctions}; !slices.Equal(skipped, want) {
+	want := []string{revokeAll("other"), revokeAll("postgres"), revokeAll("template1")}
+	if majorVersion(super) >= 16 {
+		want = append(want, "GRANT pg_read_all_stats TO "+Quote(f.login.User))
+	}
+	if want = append(want, openFunctions); !slices.Equal(skipped, want) {
 		t.Errorf("skipped without rights: %q", skipped)
 	}
 	f.connect(tenant, "template1")
@@ -142,6 +146,29 @@ func TestHardenClosesWhatItMayAndNamesTheRest(t *testing.T) {
 		}
 	}
 	exec(t, super, "GRANT CONNECT ON DATABASE postgres TO "+Quote(f.login.User)) // for the cleanup
+}
+
+// TestHardenLetsTheControlLoginSeeWhomOthersWaitFor, or says what to run.
+func TestHardenLetsTheControlLoginSeeWhomOthersWaitFor(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	super, control := f.super("postgres"), f.control()
+	sees := func() bool {
+		return query(t, control, "SELECT query FROM pg_stat_activity WHERE pid = $1", int(super.PgConn().PID()))[0] != "<insufficient privilege>"
+	}
+	if sees() {
+		t.Fatal("it sees the queries of others unasked")
+	}
+	for range 2 {
+		left, err := seeSessions(t.Context(), control)
+		must(t, err)
+		for _, statement := range left {
+			exec(t, super, statement)
+		}
+	}
+	if left, err := seeSessions(t.Context(), control); err != nil || len(left) > 0 || !sees() {
+		t.Errorf("still to do: %v, %v", left, err)
+	}
 }
 
 // A backend that was let in just before its role was closed shows up among the

@@ -33,11 +33,6 @@ func (batchJob) Lane() string { return Lane }
 // Lane is where the jobs wait that work through a batch.
 const Lane = "batch"
 
-// sweepJob takes back what dead workers held.
-type sweepJob struct{}
-
-func (sweepJob) Kind() string { return "rollout.sweep" }
-
 // errUndo ends a transaction in which Next decided to turn round: preparing
 // that dials a cluster, which no transaction may wait for.
 var errUndo = errors.New("turn round")
@@ -115,7 +110,8 @@ func (s *Service) hand(ctx context.Context, tx *catalog.Tx, grants []Grant) erro
 		jobs[i] = batchJob{Batch: g.Batch}
 	}
 	err := exec(ctx, tx, `UPDATE batches b SET state = $3, parallelism = g.parallelism, updated_at = clock_timestamp()
-		FROM unnest($1::bigint[], $2::bigint[]) AS g(id, parallelism) WHERE b.id = g.id`, ids, parallelism, batchQueued)
+		FROM unnest($1::bigint[], $2::bigint[]) AS g(id, parallelism)
+		WHERE b.id = g.id AND b.state IN ('waiting', 'queued')`, ids, parallelism, batchQueued)
 	if err != nil {
 		return fmt.Errorf("hand out batches %v: %w", ids, err)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/manorhq/manor/controlplane/fleet"
 	"github.com/manorhq/manor/controlplane/migrator"
 	"github.com/manorhq/manor/controlplane/pg"
-	"github.com/manorhq/manor/ent"
 )
 
 const (
@@ -39,6 +38,8 @@ type result struct {
 	Duration time.Duration
 	Pause    time.Duration // before one that is not done comes back
 	Tried    bool          // counts as an attempt
+	Origin   *string       // the version it starts from, if not the one it was thought to
+	answered bool          // the tenant was asked and answered
 	waited   string        // what it had to wait for, and will again
 	trouble  bool          // Failure is the cluster's and no tenant's
 	halts    bool          // nothing more of its batch is to be started
@@ -71,13 +72,18 @@ func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
 
 // known judges a target by what the catalog knows of its tenant, if that is enough.
 func known(l *lease, t leased) *result {
-	upwards := l.batch.Direction == up && t.was != controlplane.TargetUnknown
+	sure := t.was != controlplane.TargetUnknown
+	upwards := l.batch.Direction == up && sure
 	switch {
 	case t.tenant != nil && t.tenant.State == controlplane.TenantProvisioning && t.Attempts+1 < maxAttempts:
 		r := deferred(t, &controlplane.Failure{Message: "its home is being made"}, controlplane.TargetDeferred)
 		return &r
-	case t.tenant == nil || t.placement == nil || !t.tenant.State.Migratable():
-		return skipped(t, "the tenant is "+stateOf(t.tenant))
+	case t.tenant == nil || t.placement == nil:
+		return skipped(t, "the tenant is gone")
+	case !t.tenant.State.Migratable() && (l.batch.Direction == down || !sure): // its home may hold what the rollout did
+		return &result{Status: controlplane.TargetNeedsAttention, Version: t.Version, Failure: &controlplane.Failure{Message: "the tenant is " + string(t.tenant.State)}}
+	case !t.tenant.State.Migratable():
+		return skipped(t, "the tenant is "+string(t.tenant.State))
 	case upwards && t.Version > l.rollout.Version:
 		return skipped(t, "it is at "+t.Version+", beyond the rollout's version")
 	case upwards && t.Version == l.rollout.Version && t.Version == t.FromVersion:
@@ -86,57 +92,103 @@ func known(l *lease, t leased) *result {
 	return nil
 }
 
-func stateOf(t *ent.Tenant) string {
-	if t == nil {
-		return "gone"
-	}
-	return string(t.State)
-}
-
 func skipped(t leased, why string) *result {
 	return &result{Status: controlplane.TargetSkipped, Version: t.Version, Failure: &controlplane.Failure{Message: why}}
 }
 
 // try sends the migration and, when the tenant turns out to be elsewhere than
-// the catalog thinks or the answer was lost, reads where it is.
+// the catalog thinks, looks where it is and goes on from there.
 func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Way) result {
+	if t.was == controlplane.TargetUnknown {
+		if r := s.fence(ctx, l, &t, owner); r != nil {
+			return *r
+		}
+	}
 	expected := t.Version
+	var origin *string
 	for range 2 {
 		done, err := s.send(ctx, l, t, owner, expected)
-		if err != nil {
+		switch {
+		case err != nil:
 			return notReached(t, err)
+		case elsewhere(done.Err): // somebody else has moved it; done.Version is where to
+		case done.Outcome == migrator.Unknown:
+			return s.afterLoss(ctx, l, t, owner, done)
+		default:
+			r := judge(l, t, done)
+			r.answered, r.Origin = !r.trouble, origin
+			return r
 		}
-		if done.Outcome != migrator.Unknown && !elsewhere(done.Err) {
-			return judge(l, t, done)
+		if r := locate(l, t, done.Version, true); r != nil {
+			return *r
 		}
-		t.was = controlplane.TargetUnknown // until its revisions are read
-		actual, err := readVersion(ctx, owner, t.placement.Schema)
-		if err != nil {
-			return notReached(t, err)
-		}
-		if actual == goal(l, t) {
-			return result{Status: arrived(l), Version: actual, Tried: true}
-		}
-		if astray := strayed(l, t, actual); astray != nil {
-			return *astray
-		}
-		expected = actual
+		expected, origin = done.Version, &done.Version
 	}
 	return deferred(t, &controlplane.Failure{Message: "the tenant's version keeps changing: another tool is at work on it"}, controlplane.TargetDeferred)
 }
 
-// strayed judges a tenant that turned out to be where this rollout does not
-// take tenants: somebody else has moved it.
-func strayed(l *lease, t leased, actual string) *result {
-	switch {
-	case l.batch.Direction == up && actual > l.rollout.Version:
-		return &result{Status: controlplane.TargetSkipped, Version: actual,
-			Failure: &controlplane.Failure{Message: "it is at " + actual + ", beyond the rollout's version"}}
-	case l.batch.Direction == down && (actual < t.FromVersion || actual > ceiling(l, t)):
-		return &result{Status: controlplane.TargetNeedsAttention, Version: actual,
-			Failure: &controlplane.Failure{Message: "the tenant is at " + actual + ", not where the rollout left it (" + t.Version + ")"}}
+// fence finds out how far a target came of which nobody knows, after shutting
+// out whoever may still be at it. nil: it is known now, and there is work to do.
+func (s *Service) fence(ctx context.Context, l *lease, t *leased, owner *fleet.Way) *result {
+	var actual string
+	err := owner.Do(ctx, func(conn *pgx.Conn) (err error) {
+		actual, err = migrator.Fence(ctx, conn, l.home(*t, ""))
+		return err
+	})
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && migrator.OutcomeOf(refused) == migrator.Failed {
+		return &result{Status: failedIn(l), Version: t.Version, Failure: &controlplane.Failure{Message: refused.Message, SQLState: refused.Code}, Tried: true, answered: true}
 	}
+	if err != nil {
+		r := notReached(*t, err)
+		return &r
+	}
+	if r := locate(l, *t, actual, false); r != nil {
+		return r
+	}
+	row := *t.Target
+	row.Version = actual
+	t.Target, t.was = &row, controlplane.TargetPending
 	return nil
+}
+
+// afterLoss reads where a tenant is after the answer to a COMMIT was lost. What
+// was sent may still arrive: unless the tenant is there already, it is for the
+// next epoch to shut that out.
+func (s *Service) afterLoss(ctx context.Context, l *lease, t leased, owner *fleet.Way, done migrator.Result) result {
+	t.was = controlplane.TargetUnknown
+	actual, err := readVersion(ctx, owner, t.placement.Schema)
+	if err != nil {
+		return notReached(t, err)
+	}
+	if actual == goal(l, t) {
+		return result{Status: arrived(l), Version: actual, Tried: true, answered: true}
+	}
+	failure := &controlplane.Failure{Message: "the connection was lost before the answer"}
+	if done.Err != nil {
+		failure.Message += ": " + done.Err.Error()
+	}
+	return deferred(t, failure, controlplane.TargetUnknown)
+}
+
+// locate judges a tenant by the version that its revisions say. moved says that
+// it was not this rollout that took it there. nil: there is work to do from there.
+func locate(l *lease, t leased, actual string, moved bool) *result {
+	r := &result{Version: actual, Tried: true, answered: true}
+	switch upwards := l.batch.Direction == up; {
+	case upwards && actual > l.rollout.Version:
+		r.Status, r.Failure = controlplane.TargetSkipped, &controlplane.Failure{Message: "it is at " + actual + ", beyond the rollout's version"}
+	case upwards && moved && t.Version != t.FromVersion:
+		r.Status, r.Failure = controlplane.TargetSkipped, &controlplane.Failure{Message: "another tool has taken it from " + t.Version + " to " + actual}
+	case upwards && moved && actual == l.rollout.Version:
+		r.Status, r.Origin = controlplane.TargetCurrent, &actual
+	case actual == goal(l, t):
+		r.Status = arrived(l)
+	case !upwards && (actual < t.FromVersion || actual > ceiling(l, t)):
+		r.Status, r.Failure = controlplane.TargetNeedsAttention, &controlplane.Failure{Message: "the tenant is at " + actual + ", not where the rollout left it (" + t.Version + ")"}
+	default:
+		return nil
+	}
+	return r
 }
 
 // ceiling is the version above which a rollback undoes nothing: where the
@@ -192,13 +244,18 @@ func elsewhere(err error) bool {
 	return ok && refused.Code == pg.StateOtherAt
 }
 
-// send is one message to one tenant.
-func (s *Service) send(ctx context.Context, l *lease, t leased, owner *fleet.Way, expected string) (done migrator.Result, err error) {
-	to := migrator.Target{
+// home is the home of a target's tenant as the catalog believes it to be, at a version.
+func (l *lease) home(t leased, version string) migrator.Target {
+	return migrator.Target{
 		Marker: pg.Marker{TenantID: t.TenantID, Slug: t.Slug, Schema: t.placement.Schema, Incarnation: l.incarnation,
 			Generation: t.placement.Generation, Epoch: l.batch.Epoch},
-		Isolation: t.tenant.Isolation, From: expected,
+		Isolation: t.tenant.Isolation, From: version,
 	}
+}
+
+// send is one message to one tenant.
+func (s *Service) send(ctx context.Context, l *lease, t leased, owner *fleet.Way, expected string) (done migrator.Result, err error) {
+	to := l.home(t, expected)
 	err = owner.Do(ctx, func(conn *pgx.Conn) error {
 		ctx, rest := s.watched(ctx, owner, conn)
 		defer rest()

@@ -43,12 +43,14 @@ func welcome(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (int, error)
 }
 
 // newcomers are the tenants with a home, made or in the making, that were
-// created since the start of a rollout and are no targets of it.
+// created since the start of a rollout and are no targets of it. Those that
+// another rollout works on may join later.
 func newcomers(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (ids []string, err error) {
 	err = tx.Conn(func(conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, `SELECT n.id FROM tenants n
 			WHERE n.created_at > $2 AND n.state IN ('provisioning', 'active', 'suspended')
-			AND NOT EXISTS (SELECT FROM targets t WHERE t.rollout_id = $1 AND t.tenant_id = n.id)`, row.ID, row.CreatedAt.Add(-overlap))
+			AND NOT EXISTS (SELECT FROM targets t WHERE t.tenant_id = n.id
+				AND (t.rollout_id = $1 OR t.status IN ('pending', 'running', 'deferred', 'unknown')))`, row.ID, row.CreatedAt.Add(-overlap))
 		if err != nil {
 			return err
 		}

@@ -3,18 +3,22 @@ package rollout
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"entgo.io/ent/dialect/sql"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/fleet"
 	"github.com/manorhq/manor/ent"
 	"github.com/manorhq/manor/ent/batch"
 	"github.com/manorhq/manor/ent/placement"
 	"github.com/manorhq/manor/ent/rollout"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
+	"github.com/manorhq/manor/internal/failpoint"
 )
 
 // takeBatch leases a queued batch under a new epoch. Leases run on the
@@ -31,6 +35,9 @@ func takeBatch(ctx context.Context, tx *catalog.Tx, id int, worker string) (*ent
 	if over, err := breached(ctx, tx.Client(), b.RolloutID); err != nil || over && b.Direction == up {
 		return nil, putBack(ctx, b, err)
 	}
+	if open, err := isOpen(ctx, tx, b.ClusterID); err != nil || !open {
+		return nil, putBack(ctx, b, err)
+	}
 	epoch, err := tx.NextEpoch(ctx)
 	if err != nil {
 		return nil, err
@@ -42,6 +49,17 @@ func takeBatch(ctx context.Context, tx *catalog.Tx, id int, worker string) (*ent
 	}
 	b.State, b.Epoch, b.Worker = batchRunning, epoch, worker
 	return b, nil
+}
+
+// isOpen reports whether anything may be started on a cluster now.
+func isOpen(ctx context.Context, tx *catalog.Tx, clusterID string) (bool, error) {
+	courses, err := fleet.Courses(ctx, tx.Client())
+	if err != nil {
+		return false, err
+	}
+	now, err := tx.Now(ctx)
+	n, _ := pace(courses[clusterID], now)
+	return n > 0, err
 }
 
 func putBack(ctx context.Context, b *ent.Batch, err error) error {
@@ -68,42 +86,44 @@ func breached(ctx context.Context, client *ent.Client, id string) (bool, error) 
 	return failed > row.Forgiven, nil
 }
 
-// takeTargets marks the targets of a leased batch as running and reads what
-// the catalog knows of their tenants now. A target that the rollout has not
-// changed yet starts from where its tenant is now.
+// takeTargets marks the unfinished targets of a leased batch as running and
+// reads what the catalog knows of their tenants now. A target that the rollout
+// is known not to have changed yet starts from where its tenant is now.
 func takeTargets(ctx context.Context, tx *catalog.Tx, b *ent.Batch) ([]leased, error) {
 	before, err := statuses(ctx, tx, b)
 	if err != nil {
 		return nil, err
 	}
-	err = exec(ctx, tx, `UPDATE targets t SET status = $2, updated_at = clock_timestamp(),
-			from_version = CASE WHEN t.version = t.from_version THEN n.version ELSE t.from_version END,
-			from_release_id = CASE WHEN t.version = t.from_version THEN n.release_id ELSE t.from_release_id END,
-			version = CASE WHEN t.version = t.from_version THEN n.version ELSE t.version END
-		FROM tenants n WHERE n.id = t.tenant_id AND t.batch_id = $1 AND t.direction = $3`, b.ID, controlplane.TargetRunning, up)
+	ids := slices.Collect(maps.Keys(before))
+	err = exec(ctx, tx, `UPDATE targets t SET from_version = n.version, from_release_id = n.release_id, version = n.version
+		FROM tenants n WHERE n.id = t.tenant_id AND t.id = ANY($1) AND t.direction = $2
+		AND t.version = t.from_version AND t.status IN ('pending', 'deferred')`, ids, up)
 	if err == nil {
-		err = exec(ctx, tx, `UPDATE targets SET status = $2, updated_at = clock_timestamp() WHERE batch_id = $1 AND direction = $3`,
-			b.ID, controlplane.TargetRunning, down)
+		err = exec(ctx, tx, `UPDATE targets SET status = $2, updated_at = clock_timestamp() WHERE id = ANY($1)`, ids, controlplane.TargetRunning)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("take the targets of batch %d: %w", b.ID, err)
 	}
-	targets, err := tx.Target.Query().Where(target.BatchID(b.ID)).Order(target.BySlug()).All(ctx)
+	targets, err := tx.Target.Query().Where(target.IDIn(ids...)).Order(target.BySlug()).All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the targets of batch %d: %w", b.ID, err)
 	}
 	return withTenants(ctx, tx, targets, before)
 }
 
-// statuses are those of a batch's targets before they run, by id.
+// statuses are those of a batch's unfinished targets before they run, by id. One
+// that runs already was left so by a holder that is gone.
 func statuses(ctx context.Context, tx *catalog.Tx, b *ent.Batch) (map[int]controlplane.TargetStatus, error) {
-	rows, err := tx.Target.Query().Where(target.BatchID(b.ID)).ForUpdate().All(ctx)
+	rows, err := tx.Target.Query().Where(target.BatchID(b.ID), target.StatusIn(controlplane.UnfinishedStatuses...)).ForUpdate().All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("lock the targets of batch %d: %w", b.ID, err)
 	}
 	before := make(map[int]controlplane.TargetStatus, len(rows))
 	for _, t := range rows {
 		before[t.ID] = t.Status
+		if t.Status == controlplane.TargetRunning {
+			before[t.ID] = controlplane.TargetUnknown
+		}
 	}
 	return before, nil
 }
@@ -140,32 +160,37 @@ func withTenants(ctx context.Context, tx *catalog.Tx, targets []*ent.Target, bef
 func (s *Service) renew(ctx context.Context, l *lease) (held bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeat)
 	defer cancel()
+	failpoint.Reach("rollout.renew")
 	tag, err := s.cat.Pool().Exec(ctx, `UPDATE batches SET lease_until = clock_timestamp() + make_interval(secs => $3), in_hand = $4
 		WHERE id = $1 AND epoch = $2 AND state = 'running'`, l.batch.ID, l.batch.Epoch, leaseTime.Seconds(), l.inHand())
+	failpoint.Reach("rollout.renewed")
 	return tag.RowsAffected() == 1, err
 }
 
-// takeBack ends the leases of rollouts that have run out; their targets wait
-// for a new batch. How far the dead worker came with them is not known.
+// takeBack ends the leases of rollouts that have run out, or that end later than
+// any can since the clock was put back; their targets wait for a new batch. How far the dead worker came with them is not known.
 func takeBack(ctx context.Context, tx *catalog.Tx, rollouts []string) error {
 	err := exec(ctx, tx, `WITH expired AS (
-			SELECT id FROM batches WHERE state = 'running' AND rollout_id = ANY($3) AND lease_until < clock_timestamp() FOR UPDATE
+			SELECT id FROM batches WHERE state = 'running' AND rollout_id = ANY($3)
+			AND lease_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => $4) FOR UPDATE
 		), closed AS (
 			UPDATE batches SET state = 'done', in_hand = '[]', updated_at = clock_timestamp() WHERE id IN (SELECT id FROM expired)
 		)
 		UPDATE targets SET status = $1, batch_id = NULL, attempts = attempts + 1, updated_at = clock_timestamp()
-		WHERE batch_id IN (SELECT id FROM expired) AND status = $2`, controlplane.TargetUnknown, controlplane.TargetRunning, rollouts)
+		WHERE batch_id IN (SELECT id FROM expired) AND status = $2`, controlplane.TargetUnknown, controlplane.TargetRunning, rollouts, 2*leaseTime.Seconds())
 	if err != nil {
 		return fmt.Errorf("take back expired batches: %w", err)
 	}
 	return nil
 }
 
-// lostBatches are those handed out for longer than a lease that nobody took.
+// lostBatches are those handed out for longer than a lease that nobody took,
+// or at a time that the clock has not come to: it was put back.
 func lostBatches(ctx context.Context, tx *catalog.Tx, rollouts []string) (lost []Grant, err error) {
 	err = tx.Conn(func(conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, `SELECT id, parallelism FROM batches WHERE state = 'queued' AND rollout_id = ANY($1)
-			AND updated_at < clock_timestamp() - make_interval(secs => $2)`, rollouts, leaseTime.Seconds())
+			AND updated_at NOT BETWEEN clock_timestamp() - make_interval(secs => $2) AND clock_timestamp()
+			FOR UPDATE SKIP LOCKED`, rollouts, leaseTime.Seconds())
 		if err != nil {
 			return err
 		}

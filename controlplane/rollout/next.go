@@ -91,6 +91,9 @@ func forward(s State) Decision {
 	if s.Counts.Done() < s.Counts.Sum() {
 		return proceed(s)
 	}
+	if live(s) > 0 { // the last report of a batch is still to come
+		return Decision{}
+	}
 	if bad := unwell(s.Counts); bad != "" {
 		return Decision{Become: controlplane.RolloutFailed, Reason: bad}
 	}
@@ -115,6 +118,8 @@ func backward(s State) Decision {
 		return proceed(s)
 	}
 	switch {
+	case live(s) > 0: // the last report of a batch is still to come
+		return Decision{}
 	case s.Counts.Done() < s.Counts.Sum(): // one tenant of a paused rollout was taken back
 		return Decision{Become: controlplane.RolloutPaused, Reason: "paused before the rollback"}
 	case s.Counts[controlplane.TargetNeedsAttention] > 0:

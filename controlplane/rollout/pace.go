@@ -20,7 +20,7 @@ const (
 
 // sight is what a worker saw on a cluster since it last reported.
 type sight struct {
-	reached int                   // tenants that were worked on
+	reached int                   // tenants that answered
 	waited  map[string]int        // tenants that had to wait, by what for
 	trouble *controlplane.Failure // what keeps the cluster from working at all
 }
@@ -58,7 +58,7 @@ func adapt(f controlplane.Flow, saw sight, now time.Time) controlplane.Flow {
 	switch {
 	case saw.trouble != nil:
 		return alarmed(f, saw.trouble, now)
-	case saw.reached == 0:
+	case f.Alarm != nil && (saw.reached == 0 || resting(f.Alarm, now)): // nobody has tried it since
 		return f
 	case f.Alarm != nil:
 		since := f.Alarm.Since
@@ -66,7 +66,7 @@ func adapt(f controlplane.Flow, saw sight, now time.Time) controlplane.Flow {
 		return paced(f, 1, now, fmt.Sprintf("rising after the trouble since %s", since.UTC().Format(time.TimeOnly)))
 	case len(saw.waited) > 0:
 		return slower(f, saw.waited, now)
-	case f.Pace < f.Ceiling && elapsed(f, now) >= riseOnce:
+	case saw.reached > 0 && f.Pace < f.Ceiling && elapsed(f, now) >= riseOnce:
 		return faster(f, now)
 	}
 	return f

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/fleet"
@@ -32,6 +34,10 @@ func (s *Service) reportAll(ctx context.Context, l *lease, results <-chan result
 		case r, open := <-results:
 			if !open {
 				return s.report(ctx, l, news, lastWords, true)
+			}
+			r, err := lawful(l, r)
+			if err != nil {
+				s.log.Error("a result is not stored as it is", "rollout", l.batch.RolloutID, "batch", l.batch.Number, "err", err)
 			}
 			if news = append(news, r); !r.halts {
 				continue
@@ -76,14 +82,15 @@ func (s *Service) report(ctx context.Context, l *lease, results []result, within
 			s.log.Warn("the batch was taken over; its late results are dropped", "rollout", b.RolloutID, "batch", b.Number)
 			return nil
 		}
-		if err := storeResults(ctx, tx, l, c); err != nil {
-			return err
-		}
-		freed, err := closeBatch(ctx, tx, l, b, len(results), last)
+		stored, err := storeResults(ctx, tx, l, c)
 		if err != nil {
 			return err
 		}
-		if stop, err = storeFlow(ctx, tx, l, sightOf(results)); err != nil {
+		freed, err := closeBatch(ctx, tx, l, b, stored, last)
+		if err != nil {
+			return err
+		}
+		if stop, err = storeFlow(ctx, tx, l, l.sight(results)); err != nil {
 			return err
 		}
 		return s.tell(ctx, tx, l, row, results, last, freed)
@@ -155,9 +162,12 @@ func (s *Service) tell(ctx context.Context, tx *catalog.Tx, l *lease, row *ent.R
 	return s.lookAgain(ctx, tx, ids)
 }
 
-// sightOf is what results tell of their cluster.
-func sightOf(results []result) sight {
+// sight is what results, and the cluster's replicas, tell of their cluster.
+func (l *lease) sight(results []result) sight {
 	saw := sight{waited: map[string]int{}}
+	if l.lags() {
+		saw.waited[waitReplicas] = len(results)
+	}
 	for _, r := range results {
 		if r.waited != "" {
 			saw.waited[r.waited]++
@@ -165,7 +175,7 @@ func sightOf(results []result) sight {
 		switch {
 		case r.trouble:
 			saw.trouble = r.Failure
-		case r.Tried:
+		case r.answered:
 			saw.reached++
 		}
 	}
@@ -177,6 +187,7 @@ type columns struct {
 	ids       []int
 	statuses  []string
 	versions  []string
+	origins   []*string
 	failures  []*string
 	durations []int64
 	pauses    []float64 // seconds
@@ -198,6 +209,7 @@ func columnsOf(results []result) (columns, error) {
 		c.ids = append(c.ids, r.ID)
 		c.statuses = append(c.statuses, string(r.Status))
 		c.versions = append(c.versions, r.Version)
+		c.origins = append(c.origins, r.Origin)
 		c.failures = append(c.failures, failure)
 		c.durations = append(c.durations, r.Duration.Milliseconds())
 		c.pauses = append(c.pauses, r.Pause.Seconds())
@@ -206,28 +218,34 @@ func columnsOf(results []result) (columns, error) {
 	return c, nil
 }
 
-// storeResults writes results to targets and tenants. A target that comes back
-// leaves the batch.
-func storeResults(ctx context.Context, tx *catalog.Tx, l *lease, c columns) error {
-	const rows = `unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[], $6::bigint[], $7::float8[], $8::bool[])
-		AS r(id, status, version, failure, duration, pause, tried)`
-	err := exec(ctx, tx, `UPDATE targets t SET status = r.status, version = r.version, failure = r.failure, duration_ms = r.duration,
-			not_before = CASE WHEN r.pause > 0 THEN clock_timestamp() + make_interval(secs => r.pause) END,
-			attempts = t.attempts + r.tried::int, updated_at = clock_timestamp(),
-			batch_id = CASE WHEN r.status IN ('pending', 'deferred', 'unknown') THEN NULL ELSE t.batch_id END
-		FROM `+rows+` WHERE t.id = r.id AND t.batch_id = $1`,
-		l.batch.ID, c.ids, c.statuses, c.versions, c.failures, c.durations, c.pauses, c.tried)
+// storeResults writes results to targets and tenants, and counts them. A target
+// that comes back leaves the batch. What was stored before is left as it is: the
+// answer to a COMMIT may have been lost.
+func storeResults(ctx context.Context, tx *catalog.Tx, l *lease, c columns) (stored int, err error) {
+	const rows = `unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[], $8::float8[], $9::bool[])
+		AS r(id, status, version, origin, failure, duration, pause, tried)`
+	err = tx.Conn(func(conn *pgx.Conn) error {
+		tag, err := conn.Exec(ctx, `UPDATE targets t SET status = r.status, version = r.version, from_version = coalesce(r.origin, t.from_version),
+				failure = r.failure, duration_ms = r.duration,
+				not_before = CASE WHEN r.pause > 0 THEN clock_timestamp() + make_interval(secs => r.pause) END,
+				attempts = t.attempts + r.tried::int, updated_at = clock_timestamp(),
+				batch_id = CASE WHEN r.status IN ('pending', 'deferred', 'unknown') THEN NULL ELSE t.batch_id END
+			FROM `+rows+` WHERE t.id = r.id AND t.batch_id = $1 AND t.status = 'running'`,
+			l.batch.ID, c.ids, c.statuses, c.versions, c.origins, c.failures, c.durations, c.pauses, c.tried)
+		stored = int(tag.RowsAffected())
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("store the results of batch %d: %w", l.batch.ID, err)
+		return 0, fmt.Errorf("store the results of batch %d: %w", l.batch.ID, err)
 	}
 	// The tenant is at the rollout's release, unless it is back where it was.
 	err = exec(ctx, tx, `UPDATE tenants n SET version = t.version, updated_at = clock_timestamp(),
-			release_id = CASE WHEN t.version = t.from_version THEN t.from_release_id ELSE $2 END
+			release_id = CASE WHEN t.version = t.from_version AND t.status <> 'current' THEN t.from_release_id ELSE $2 END
 		FROM targets t WHERE t.id = ANY($1) AND n.id = t.tenant_id AND n.version <> t.version`, c.ids, l.rollout.ReleaseID)
 	if err != nil {
-		return fmt.Errorf("store the tenants' versions of batch %d: %w", l.batch.ID, err)
+		return 0, fmt.Errorf("store the tenants' versions of batch %d: %w", l.batch.ID, err)
 	}
-	return nil
+	return stored, nil
 }
 
 // failedTargets are those of the results that an operator wants to hear of.

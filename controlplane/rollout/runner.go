@@ -39,6 +39,7 @@ type lease struct {
 	mu      sync.Mutex
 	hand    map[string]time.Time // tenants in hand, by slug, and since when
 	renewed time.Time            // when the lease was last known to be held
+	lagging bool                 // a replica of the cluster is far behind
 }
 
 // leased is a target of a leased batch, with what the catalog knows of its tenant.
@@ -63,6 +64,7 @@ func (s *Service) WorkBatch(ctx context.Context, id int) error {
 	beating, rest := context.WithCancel(ctx)
 	var heart sync.WaitGroup
 	heart.Go(func() { s.keep(beating, l) })
+	heart.Go(func() { s.watchReplicas(beating, l) })
 	results := make(chan result, len(l.targets))
 	go func() {
 		defer close(results)

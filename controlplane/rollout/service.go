@@ -41,8 +41,7 @@ func New(cat *catalog.Catalog, f *fleet.Service, r *release.Service, q *work.Que
 	s := &Service{cat: cat, fleet: f, releases: r, queue: q, log: log, worker: worker, drain: make(chan struct{})}
 	work.Handle(q, time.Minute, func(ctx context.Context, job advanceJob) error { return s.Advance(ctx, job.Rollout) })
 	work.Handle(q, batchTimeout, func(ctx context.Context, job batchJob) error { return s.WorkBatch(ctx, job.Batch) })
-	work.Handle(q, time.Minute, func(ctx context.Context, _ sweepJob) error { return s.Sweep(ctx) })
-	work.Every(q, sweepInterval, sweepJob{})
+	work.Every(q, sweepInterval, "rollout sweep", s.Sweep)
 	return s
 }
 

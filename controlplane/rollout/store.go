@@ -150,9 +150,10 @@ func loose(row *ent.Rollout) []predicate.Target {
 	return []predicate.Target{target.RolloutID(row.ID), target.Direction(direction(row.State)), target.BatchIDIsNil(), target.StatusIn(controlplane.UnfinishedStatuses...)}
 }
 
-// due are the loose targets that may be worked on now.
+// due are the loose targets that may be worked on now. One that waits longer
+// than any does shows that the clock was put back.
 func due(row *ent.Rollout, now time.Time) []predicate.Target {
-	return append(loose(row), target.Or(target.NotBeforeIsNil(), target.NotBeforeLTE(now)))
+	return append(loose(row), target.Or(target.NotBeforeIsNil(), target.NotBeforeLTE(now), target.NotBeforeGT(now.Add(2*maxPause))))
 }
 
 // standing are the targets that the rollout has changed, or may have, and not

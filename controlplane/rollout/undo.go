@@ -329,10 +329,10 @@ func undone(r *controlplane.Release, used map[string]bool, reverses migrator.Rev
 func (s *Service) movedOn(ctx context.Context, row *ent.Rollout, targets []*ent.Target) (map[string]string, error) {
 	reasons := map[string]string{}
 	for chunk := range slices.Chunk(targets, insertChunk) {
-		at := map[string]string{}
+		at := map[string]*ent.Target{}
 		ids := make([]string, len(chunk))
 		for i, t := range chunk {
-			ids[i], at[t.TenantID] = t.TenantID, t.Version
+			ids[i], at[t.TenantID] = t.TenantID, t
 		}
 		rows, err := s.cat.Ent().Tenant.Query().Where(tenant.IDIn(ids...)).Select(tenant.FieldVersion, tenant.FieldState).All(ctx)
 		if err != nil {
@@ -342,9 +342,16 @@ func (s *Service) movedOn(ctx context.Context, row *ent.Rollout, targets []*ent.
 			switch {
 			case !t.State.Migratable():
 				reasons[t.ID] = "the tenant is " + string(t.State)
-			case t.Version != at[t.ID] || t.Version > row.Version:
+			case t.Version > row.Version || t.Version != at[t.ID].Version && at[t.ID].Status != controlplane.TargetUnknown:
 				reasons[t.ID] = "the tenant has moved on to " + t.Version + "; roll that back first"
 			}
+		}
+		busy, err := s.cat.Ent().Target.Query().Where(target.RolloutIDNEQ(row.ID), target.TenantIDIn(ids...), target.StatusIn(controlplane.UnfinishedStatuses...)).All(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("look for other rollouts of the tenants: %w", err)
+		}
+		for _, t := range busy {
+			reasons[t.TenantID] = "rollout " + t.RolloutID + " is working on the tenant"
 		}
 	}
 	return reasons, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/fleet"
 	"github.com/manorhq/manor/controlplane/migrator"
+	"github.com/manorhq/manor/controlplane/pg"
 )
 
 const (
@@ -64,6 +65,41 @@ func isWorking(ctx context.Context, way *fleet.Way, pid uint32) (working bool, e
 			AND NOT (state LIKE 'idle%' AND state_change < clock_timestamp() - interval '5 s'))`, pid).Scan(&working)
 	})
 	return working, err
+}
+
+// A replica that is this far behind makes a rollout go slower.
+const (
+	farBehindBytes = 256 << 20
+	farBehindTime  = 10 * time.Second
+)
+
+// watchReplicas looks now and then whether the cluster's replicas keep up with
+// a batch. One that cannot be asked does.
+func (s *Service) watchReplicas(ctx context.Context, l *lease) {
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var lag pg.ReplicaLag
+		err := s.fleet.AsControl(ctx, l.batch.ClusterID, func(control *pgx.Conn) (err error) {
+			lag, err = pg.ReadReplicaLag(ctx, control)
+			return err
+		})
+		l.mu.Lock()
+		l.lagging = err == nil && (lag.Bytes > farBehindBytes || lag.Time > farBehindTime)
+		l.mu.Unlock()
+	}
+}
+
+// lags reports whether a replica was far behind when it was last asked.
+func (l *lease) lags() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lagging
 }
 
 // nameBlocker adds to a failure who held the lock that was waited for: the
