@@ -116,7 +116,7 @@ func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Way)
 			return s.afterLoss(ctx, l, t, owner, done)
 		default:
 			r := judge(l, t, done)
-			r.answered, r.Origin = !r.trouble, origin
+			r.answered, r.Origin = true, origin
 			return r
 		}
 		if r := locate(l, t, done.Version, true); r != nil {

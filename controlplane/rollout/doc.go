@@ -4,10 +4,16 @@
 // Owns: Rollout, Batch, Target. May import: tenant and the rooms after it, and
 // the ground.
 // Doors: Start, Plan, List, Show, Targets, Resume, Retry, Rollback,
-// PlanRollback, Status. Loops: [Service.Advance] obeys what [Next] decides;
+// PlanRollback, Status, Workers. Loops: [Service.Advance] obeys what [Next] decides;
 // [Service.WorkBatch] works through one batch under a lease; [Service.Sweep]
 // takes back what a dead worker held.
 //
-// Deciding (next.go, plan.go), running (runner.go, attempt.go), storing
-// (store.go, report.go) and answering (query.go) are apart.
+// Each of these is apart from the others:
+//   - deciding, in pure functions: next.go (what to start), plan.go (batches),
+//     pace.go (how much at a time on a cluster); undo.go plans a rollback
+//   - obeying what was decided: advance.go, and late.go for tenants that join
+//   - running: runner.go (a batch), attempt.go (a tenant), watch.go (what is
+//     looked at from beside)
+//   - storing and reporting: store.go, lease.go, report.go
+//   - answering: query.go, course.go, workers.go
 package rollout

@@ -51,15 +51,20 @@ func takeBatch(ctx context.Context, tx *catalog.Tx, id int, worker string) (*ent
 	return b, nil
 }
 
-// isOpen reports whether anything may be started on a cluster now.
+// isOpen reports whether a batch that was handed out may be started on a cluster
+// now: its pace may have gone down since.
 func isOpen(ctx context.Context, tx *catalog.Tx, clusterID string) (bool, error) {
 	courses, err := fleet.Courses(ctx, tx.Client())
 	if err != nil {
 		return false, err
 	}
 	now, err := tx.Now(ctx)
+	if err != nil {
+		return false, err
+	}
+	used, err := usedOn(ctx, tx, clusterID)
 	n, _ := pace(courses[clusterID], now)
-	return n > 0, err
+	return used <= n, err
 }
 
 func putBack(ctx context.Context, b *ent.Batch, err error) error {

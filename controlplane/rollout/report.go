@@ -192,6 +192,7 @@ type columns struct {
 	durations []int64
 	pauses    []float64 // seconds
 	tried     []bool
+	answered  []bool
 }
 
 func columnsOf(results []result) (columns, error) {
@@ -214,36 +215,38 @@ func columnsOf(results []result) (columns, error) {
 		c.durations = append(c.durations, r.Duration.Milliseconds())
 		c.pauses = append(c.pauses, r.Pause.Seconds())
 		c.tried = append(c.tried, r.Tried)
+		c.answered = append(c.answered, r.answered)
 	}
 	return c, nil
 }
 
 // storeResults writes results to targets and tenants, and counts them. A target
-// that comes back leaves the batch. What was stored before is left as it is: the
-// answer to a COMMIT may have been lost.
+// that comes back leaves the batch. What was stored before is left as it is,
+// since the answer to a COMMIT may have been lost, and so is the version of a
+// tenant that was not asked.
 func storeResults(ctx context.Context, tx *catalog.Tx, l *lease, c columns) (stored int, err error) {
-	const rows = `unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[], $8::float8[], $9::bool[])
-		AS r(id, status, version, origin, failure, duration, pause, tried)`
 	err = tx.Conn(func(conn *pgx.Conn) error {
-		tag, err := conn.Exec(ctx, `UPDATE targets t SET status = r.status, version = r.version, from_version = coalesce(r.origin, t.from_version),
-				failure = r.failure, duration_ms = r.duration,
-				not_before = CASE WHEN r.pause > 0 THEN clock_timestamp() + make_interval(secs => r.pause) END,
-				attempts = t.attempts + r.tried::int, updated_at = clock_timestamp(),
-				batch_id = CASE WHEN r.status IN ('pending', 'deferred', 'unknown') THEN NULL ELSE t.batch_id END
-			FROM `+rows+` WHERE t.id = r.id AND t.batch_id = $1 AND t.status = 'running'`,
-			l.batch.ID, c.ids, c.statuses, c.versions, c.origins, c.failures, c.durations, c.pauses, c.tried)
-		stored = int(tag.RowsAffected())
-		return err
+		// The tenant is at the rollout's release, unless it is back where it was.
+		return conn.QueryRow(ctx, `WITH stored AS (
+				UPDATE targets t SET status = r.status, version = r.version, from_version = coalesce(r.origin, t.from_version),
+					failure = r.failure, duration_ms = r.duration,
+					not_before = CASE WHEN r.pause > 0 THEN clock_timestamp() + make_interval(secs => r.pause) END,
+					attempts = t.attempts + r.tried::int, updated_at = clock_timestamp(),
+					batch_id = CASE WHEN r.status IN ('pending', 'deferred', 'unknown') THEN NULL ELSE t.batch_id END
+				FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::bigint[], $9::float8[], $10::bool[], $11::bool[])
+					AS r(id, status, version, origin, failure, duration, pause, tried, answered)
+				WHERE t.id = r.id AND t.batch_id = $1 AND t.status = 'running'
+				RETURNING t.tenant_id, t.status, t.version, t.from_version, t.from_release_id, r.answered
+			), moved AS (
+				UPDATE tenants n SET version = t.version, updated_at = clock_timestamp(),
+					release_id = CASE WHEN t.version = t.from_version AND t.status <> 'current' THEN t.from_release_id ELSE $2 END
+				FROM stored t WHERE n.id = t.tenant_id AND t.answered AND n.version <> t.version
+			)
+			SELECT count(*) FROM stored`,
+			l.batch.ID, l.rollout.ReleaseID, c.ids, c.statuses, c.versions, c.origins, c.failures, c.durations, c.pauses, c.tried, c.answered).Scan(&stored)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("store the results of batch %d: %w", l.batch.ID, err)
-	}
-	// The tenant is at the rollout's release, unless it is back where it was.
-	err = exec(ctx, tx, `UPDATE tenants n SET version = t.version, updated_at = clock_timestamp(),
-			release_id = CASE WHEN t.version = t.from_version AND t.status <> 'current' THEN t.from_release_id ELSE $2 END
-		FROM targets t WHERE t.id = ANY($1) AND n.id = t.tenant_id AND n.version <> t.version`, c.ids, l.rollout.ReleaseID)
-	if err != nil {
-		return 0, fmt.Errorf("store the tenants' versions of batch %d: %w", l.batch.ID, err)
 	}
 	return stored, nil
 }
