@@ -7528,6 +7528,7 @@ type RolloutMutation struct {
 	reason          *string
 	created_by      *string
 	created_at      *time.Time
+	closed_at       *time.Time
 	finished_at     *time.Time
 	clearedFields   map[string]struct{}
 	done            bool
@@ -8207,6 +8208,55 @@ func (m *RolloutMutation) ResetCreatedAt() {
 	m.created_at = nil
 }
 
+// SetClosedAt sets the "closed_at" field.
+func (m *RolloutMutation) SetClosedAt(t time.Time) {
+	m.closed_at = &t
+}
+
+// ClosedAt returns the value of the "closed_at" field in the mutation.
+func (m *RolloutMutation) ClosedAt() (r time.Time, exists bool) {
+	v := m.closed_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldClosedAt returns the old "closed_at" field's value of the Rollout entity.
+// If the Rollout object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RolloutMutation) OldClosedAt(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldClosedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldClosedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldClosedAt: %w", err)
+	}
+	return oldValue.ClosedAt, nil
+}
+
+// ClearClosedAt clears the value of the "closed_at" field.
+func (m *RolloutMutation) ClearClosedAt() {
+	m.closed_at = nil
+	m.clearedFields[rollout.FieldClosedAt] = struct{}{}
+}
+
+// ClosedAtCleared returns if the "closed_at" field was cleared in this mutation.
+func (m *RolloutMutation) ClosedAtCleared() bool {
+	_, ok := m.clearedFields[rollout.FieldClosedAt]
+	return ok
+}
+
+// ResetClosedAt resets all changes to the "closed_at" field.
+func (m *RolloutMutation) ResetClosedAt() {
+	m.closed_at = nil
+	delete(m.clearedFields, rollout.FieldClosedAt)
+}
+
 // SetFinishedAt sets the "finished_at" field.
 func (m *RolloutMutation) SetFinishedAt(t time.Time) {
 	m.finished_at = &t
@@ -8290,7 +8340,7 @@ func (m *RolloutMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *RolloutMutation) Fields() []string {
-	fields := make([]string, 0, 14)
+	fields := make([]string, 0, 15)
 	if m.state != nil {
 		fields = append(fields, rollout.FieldState)
 	}
@@ -8330,6 +8380,9 @@ func (m *RolloutMutation) Fields() []string {
 	if m.created_at != nil {
 		fields = append(fields, rollout.FieldCreatedAt)
 	}
+	if m.closed_at != nil {
+		fields = append(fields, rollout.FieldClosedAt)
+	}
 	if m.finished_at != nil {
 		fields = append(fields, rollout.FieldFinishedAt)
 	}
@@ -8367,6 +8420,8 @@ func (m *RolloutMutation) Field(name string) (ent.Value, bool) {
 		return m.CreatedBy()
 	case rollout.FieldCreatedAt:
 		return m.CreatedAt()
+	case rollout.FieldClosedAt:
+		return m.ClosedAt()
 	case rollout.FieldFinishedAt:
 		return m.FinishedAt()
 	}
@@ -8404,6 +8459,8 @@ func (m *RolloutMutation) OldField(ctx context.Context, name string) (ent.Value,
 		return m.OldCreatedBy(ctx)
 	case rollout.FieldCreatedAt:
 		return m.OldCreatedAt(ctx)
+	case rollout.FieldClosedAt:
+		return m.OldClosedAt(ctx)
 	case rollout.FieldFinishedAt:
 		return m.OldFinishedAt(ctx)
 	}
@@ -8506,6 +8563,13 @@ func (m *RolloutMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetCreatedAt(v)
 		return nil
+	case rollout.FieldClosedAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetClosedAt(v)
+		return nil
 	case rollout.FieldFinishedAt:
 		v, ok := value.(time.Time)
 		if !ok {
@@ -8606,6 +8670,9 @@ func (m *RolloutMutation) AddField(name string, value ent.Value) error {
 // mutation.
 func (m *RolloutMutation) ClearedFields() []string {
 	var fields []string
+	if m.FieldCleared(rollout.FieldClosedAt) {
+		fields = append(fields, rollout.FieldClosedAt)
+	}
 	if m.FieldCleared(rollout.FieldFinishedAt) {
 		fields = append(fields, rollout.FieldFinishedAt)
 	}
@@ -8623,6 +8690,9 @@ func (m *RolloutMutation) FieldCleared(name string) bool {
 // error if the field is not defined in the schema.
 func (m *RolloutMutation) ClearField(name string) error {
 	switch name {
+	case rollout.FieldClosedAt:
+		m.ClearClosedAt()
+		return nil
 	case rollout.FieldFinishedAt:
 		m.ClearFinishedAt()
 		return nil
@@ -8672,6 +8742,9 @@ func (m *RolloutMutation) ResetField(name string) error {
 		return nil
 	case rollout.FieldCreatedAt:
 		m.ResetCreatedAt()
+		return nil
+	case rollout.FieldClosedAt:
+		m.ResetClosedAt()
 		return nil
 	case rollout.FieldFinishedAt:
 		m.ResetFinishedAt()

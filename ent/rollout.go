@@ -44,6 +44,8 @@ type Rollout struct {
 	CreatedBy string `json:"created_by,omitempty"`
 	// CreatedAt holds the value of the "created_at" field.
 	CreatedAt time.Time `json:"created_at,omitempty"`
+	// tenants created later do not join it
+	ClosedAt *time.Time `json:"closed_at,omitempty"`
 	// FinishedAt holds the value of the "finished_at" field.
 	FinishedAt   *time.Time `json:"finished_at,omitempty"`
 	selectValues sql.SelectValues
@@ -58,7 +60,7 @@ func (*Rollout) scanValues(columns []string) ([]any, error) {
 			values[i] = new(sql.NullInt64)
 		case rollout.FieldID, rollout.FieldState, rollout.FieldReleaseID, rollout.FieldVersion, rollout.FieldSelector, rollout.FieldOnError, rollout.FieldReason, rollout.FieldCreatedBy:
 			values[i] = new(sql.NullString)
-		case rollout.FieldCreatedAt, rollout.FieldFinishedAt:
+		case rollout.FieldCreatedAt, rollout.FieldClosedAt, rollout.FieldFinishedAt:
 			values[i] = new(sql.NullTime)
 		default:
 			values[i] = new(sql.UnknownType)
@@ -159,6 +161,13 @@ func (_m *Rollout) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.CreatedAt = value.Time
 			}
+		case rollout.FieldClosedAt:
+			if value, ok := values[i].(*sql.NullTime); !ok {
+				return fmt.Errorf("unexpected type %T for field closed_at", values[i])
+			} else if value.Valid {
+				_m.ClosedAt = new(time.Time)
+				*_m.ClosedAt = value.Time
+			}
 		case rollout.FieldFinishedAt:
 			if value, ok := values[i].(*sql.NullTime); !ok {
 				return fmt.Errorf("unexpected type %T for field finished_at", values[i])
@@ -240,6 +249,11 @@ func (_m *Rollout) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("created_at=")
 	builder.WriteString(_m.CreatedAt.Format(time.ANSIC))
+	builder.WriteString(", ")
+	if v := _m.ClosedAt; v != nil {
+		builder.WriteString("closed_at=")
+		builder.WriteString(v.Format(time.ANSIC))
+	}
 	builder.WriteString(", ")
 	if v := _m.FinishedAt; v != nil {
 		builder.WriteString("finished_at=")

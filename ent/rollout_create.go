@@ -166,6 +166,20 @@ func (_c *RolloutCreate) SetNillableCreatedAt(v *time.Time) *RolloutCreate {
 	return _c
 }
 
+// SetClosedAt sets the "closed_at" field.
+func (_c *RolloutCreate) SetClosedAt(v time.Time) *RolloutCreate {
+	_c.mutation.SetClosedAt(v)
+	return _c
+}
+
+// SetNillableClosedAt sets the "closed_at" field if the given value is not nil.
+func (_c *RolloutCreate) SetNillableClosedAt(v *time.Time) *RolloutCreate {
+	if v != nil {
+		_c.SetClosedAt(*v)
+	}
+	return _c
+}
+
 // SetFinishedAt sets the "finished_at" field.
 func (_c *RolloutCreate) SetFinishedAt(v time.Time) *RolloutCreate {
 	_c.mutation.SetFinishedAt(v)
@@ -390,6 +404,10 @@ func (_c *RolloutCreate) createSpec() (*Rollout, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.CreatedAt(); ok {
 		_spec.SetField(rollout.FieldCreatedAt, field.TypeTime, value)
 		_node.CreatedAt = value
+	}
+	if value, ok := _c.mutation.ClosedAt(); ok {
+		_spec.SetField(rollout.FieldClosedAt, field.TypeTime, value)
+		_node.ClosedAt = &value
 	}
 	if value, ok := _c.mutation.FinishedAt(); ok {
 		_spec.SetField(rollout.FieldFinishedAt, field.TypeTime, value)
@@ -618,6 +636,24 @@ func (u *RolloutUpsert) SetCreatedBy(v string) *RolloutUpsert {
 // UpdateCreatedBy sets the "created_by" field to the value that was provided on create.
 func (u *RolloutUpsert) UpdateCreatedBy() *RolloutUpsert {
 	u.SetExcluded(rollout.FieldCreatedBy)
+	return u
+}
+
+// SetClosedAt sets the "closed_at" field.
+func (u *RolloutUpsert) SetClosedAt(v time.Time) *RolloutUpsert {
+	u.Set(rollout.FieldClosedAt, v)
+	return u
+}
+
+// UpdateClosedAt sets the "closed_at" field to the value that was provided on create.
+func (u *RolloutUpsert) UpdateClosedAt() *RolloutUpsert {
+	u.SetExcluded(rollout.FieldClosedAt)
+	return u
+}
+
+// ClearClosedAt clears the value of the "closed_at" field.
+func (u *RolloutUpsert) ClearClosedAt() *RolloutUpsert {
+	u.SetNull(rollout.FieldClosedAt)
 	return u
 }
 
@@ -890,6 +926,27 @@ func (u *RolloutUpsertOne) SetCreatedBy(v string) *RolloutUpsertOne {
 func (u *RolloutUpsertOne) UpdateCreatedBy() *RolloutUpsertOne {
 	return u.Update(func(s *RolloutUpsert) {
 		s.UpdateCreatedBy()
+	})
+}
+
+// SetClosedAt sets the "closed_at" field.
+func (u *RolloutUpsertOne) SetClosedAt(v time.Time) *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.SetClosedAt(v)
+	})
+}
+
+// UpdateClosedAt sets the "closed_at" field to the value that was provided on create.
+func (u *RolloutUpsertOne) UpdateClosedAt() *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.UpdateClosedAt()
+	})
+}
+
+// ClearClosedAt clears the value of the "closed_at" field.
+func (u *RolloutUpsertOne) ClearClosedAt() *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.ClearClosedAt()
 	})
 }
 
@@ -1332,6 +1389,27 @@ func (u *RolloutUpsertBulk) SetCreatedBy(v string) *RolloutUpsertBulk {
 func (u *RolloutUpsertBulk) UpdateCreatedBy() *RolloutUpsertBulk {
 	return u.Update(func(s *RolloutUpsert) {
 		s.UpdateCreatedBy()
+	})
+}
+
+// SetClosedAt sets the "closed_at" field.
+func (u *RolloutUpsertBulk) SetClosedAt(v time.Time) *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.SetClosedAt(v)
+	})
+}
+
+// UpdateClosedAt sets the "closed_at" field to the value that was provided on create.
+func (u *RolloutUpsertBulk) UpdateClosedAt() *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.UpdateClosedAt()
+	})
+}
+
+// ClearClosedAt clears the value of the "closed_at" field.
+func (u *RolloutUpsertBulk) ClearClosedAt() *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.ClearClosedAt()
 	})
 }
 

@@ -233,6 +233,26 @@ func (_u *RolloutUpdate) SetNillableCreatedBy(v *string) *RolloutUpdate {
 	return _u
 }
 
+// SetClosedAt sets the "closed_at" field.
+func (_u *RolloutUpdate) SetClosedAt(v time.Time) *RolloutUpdate {
+	_u.mutation.SetClosedAt(v)
+	return _u
+}
+
+// SetNillableClosedAt sets the "closed_at" field if the given value is not nil.
+func (_u *RolloutUpdate) SetNillableClosedAt(v *time.Time) *RolloutUpdate {
+	if v != nil {
+		_u.SetClosedAt(*v)
+	}
+	return _u
+}
+
+// ClearClosedAt clears the value of the "closed_at" field.
+func (_u *RolloutUpdate) ClearClosedAt() *RolloutUpdate {
+	_u.mutation.ClearClosedAt()
+	return _u
+}
+
 // SetFinishedAt sets the "finished_at" field.
 func (_u *RolloutUpdate) SetFinishedAt(v time.Time) *RolloutUpdate {
 	_u.mutation.SetFinishedAt(v)
@@ -363,6 +383,12 @@ func (_u *RolloutUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if value, ok := _u.mutation.CreatedBy(); ok {
 		_spec.SetField(rollout.FieldCreatedBy, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.ClosedAt(); ok {
+		_spec.SetField(rollout.FieldClosedAt, field.TypeTime, value)
+	}
+	if _u.mutation.ClosedAtCleared() {
+		_spec.ClearField(rollout.FieldClosedAt, field.TypeTime)
 	}
 	if value, ok := _u.mutation.FinishedAt(); ok {
 		_spec.SetField(rollout.FieldFinishedAt, field.TypeTime, value)
@@ -595,6 +621,26 @@ func (_u *RolloutUpdateOne) SetNillableCreatedBy(v *string) *RolloutUpdateOne {
 	return _u
 }
 
+// SetClosedAt sets the "closed_at" field.
+func (_u *RolloutUpdateOne) SetClosedAt(v time.Time) *RolloutUpdateOne {
+	_u.mutation.SetClosedAt(v)
+	return _u
+}
+
+// SetNillableClosedAt sets the "closed_at" field if the given value is not nil.
+func (_u *RolloutUpdateOne) SetNillableClosedAt(v *time.Time) *RolloutUpdateOne {
+	if v != nil {
+		_u.SetClosedAt(*v)
+	}
+	return _u
+}
+
+// ClearClosedAt clears the value of the "closed_at" field.
+func (_u *RolloutUpdateOne) ClearClosedAt() *RolloutUpdateOne {
+	_u.mutation.ClearClosedAt()
+	return _u
+}
+
 // SetFinishedAt sets the "finished_at" field.
 func (_u *RolloutUpdateOne) SetFinishedAt(v time.Time) *RolloutUpdateOne {
 	_u.mutation.SetFinishedAt(v)
@@ -755,6 +801,12 @@ func (_u *RolloutUpdateOne) sqlSave(ctx context.Context) (_node *Rollout, err er
 	}
 	if value, ok := _u.mutation.CreatedBy(); ok {
 		_spec.SetField(rollout.FieldCreatedBy, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.ClosedAt(); ok {
+		_spec.SetField(rollout.FieldClosedAt, field.TypeTime, value)
+	}
+	if _u.mutation.ClosedAtCleared() {
+		_spec.ClearField(rollout.FieldClosedAt, field.TypeTime)
 	}
 	if value, ok := _u.mutation.FinishedAt(); ok {
 		_spec.SetField(rollout.FieldFinishedAt, field.TypeTime, value)

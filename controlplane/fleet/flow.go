@@ -39,9 +39,13 @@ func Courses(ctx context.Context, client *ent.Client) (map[string]Course, error)
 }
 
 // LockCourse reads a cluster's and keeps it from changing until the
-// transaction ends. Nothing that a rollout owns may be locked after it.
+// transaction ends. Nothing that a rollout owns may be locked after it. The
+// Course of a cluster that was removed is empty.
 func LockCourse(ctx context.Context, tx *catalog.Tx, id string) (Course, error) {
 	row, err := tx.Cluster.Query().Where(cluster.ID(id)).ForUpdate().Only(ctx)
+	if ent.IsNotFound(err) {
+		return Course{}, nil
+	}
 	if err != nil {
 		return Course{}, fmt.Errorf("lock the flow of cluster %s: %w", id, err)
 	}

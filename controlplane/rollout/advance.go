@@ -60,7 +60,7 @@ func (s *Service) Advance(ctx context.Context, id string) error {
 		switch {
 		case errors.Is(err, errUndo):
 			return s.turnRound(ctx, id, d.Reason)
-		case err != nil || !d.Batch:
+		case err != nil || !d.Batch && !d.Close:
 			return err
 		}
 	}
@@ -92,6 +92,9 @@ func (s *Service) obey(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, d 
 	if d.Batch {
 		return makeBatches(ctx, tx, row, now)
 	}
+	if d.Close {
+		return shut(ctx, tx, row, now)
+	}
 	if d.Become != "" {
 		return s.finish(ctx, tx, row, d)
 	}
@@ -121,29 +124,20 @@ func (s *Service) hand(ctx context.Context, tx *catalog.Tx, grants []Grant) erro
 // finish ends a rollout's run. One that took every tenant to its version makes
 // that the default of new tenants; taking it back takes that back too.
 func (s *Service) finish(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, d Decision) error {
-	// From here on no tenant settles at the default that is about to be replaced.
 	if err := release.LockDefault(ctx, tx); err != nil {
 		return err
 	}
-	if joined, err := welcome(ctx, tx, row); err != nil || joined > 0 {
-		return errors.Join(err, s.lookAgain(ctx, tx, []string{row.ID}))
-	}
 	forwards := row.State == controlplane.RolloutRunning
 	row, err := become(ctx, tx, row, d.Become, d.Reason)
-	if err != nil {
-		return err
-	}
 	switch {
+	case err != nil:
+		return err
 	case d.Become == controlplane.RolloutRolledBack:
 		return release.Demote(ctx, tx, row.ID)
-	case d.Become != controlplane.RolloutSucceeded || !forwards:
-		return nil
+	case d.Become == controlplane.RolloutSucceeded && forwards:
+		return promote(ctx, tx, row)
 	}
-	behind, err := tenantsElsewhere(ctx, tx, row.Version)
-	if err != nil || behind {
-		return err
-	}
-	return release.PromoteBy(ctx, tx, release.Default{ReleaseID: row.ReleaseID, Version: row.Version}, row.ID)
+	return nil
 }
 
 // Sweep takes back batches whose lease has run out, hands out again what was

@@ -80,16 +80,24 @@ func known(l *lease, t leased) *result {
 		return &r
 	case t.tenant == nil || t.placement == nil:
 		return skipped(t, "the tenant is gone")
-	case !t.tenant.State.Migratable() && (l.batch.Direction == down || !sure): // its home may hold what the rollout did
-		return &result{Status: controlplane.TargetNeedsAttention, Version: t.Version, Failure: &controlplane.Failure{Message: "the tenant is " + string(t.tenant.State)}}
-	case !t.tenant.State.Migratable():
-		return skipped(t, "the tenant is "+string(t.tenant.State))
+	case !t.tenant.State.Migratable() && sure:
+		return closed(l, t)
 	case upwards && t.Version > l.rollout.Version:
 		return skipped(t, "it is at "+t.Version+", beyond the rollout's version")
 	case upwards && t.Version == l.rollout.Version && t.Version == t.FromVersion:
 		return &result{Status: controlplane.TargetCurrent, Version: t.Version}
 	}
 	return nil
+}
+
+// closed is a target whose tenant is not worked on any more. Where the rollout
+// has changed it, that stays.
+func closed(l *lease, t leased) *result {
+	r := skipped(t, "the tenant is "+string(t.tenant.State))
+	if l.batch.Direction == down || t.Version != t.FromVersion {
+		r.Status = controlplane.TargetNeedsAttention
+	}
+	return r
 }
 
 func skipped(t leased, why string) *result {
@@ -148,6 +156,9 @@ func (s *Service) fence(ctx context.Context, l *lease, t *leased, owner *fleet.W
 	row := *t.Target
 	row.Version = actual
 	t.Target, t.was = &row, controlplane.TargetPending
+	if !t.tenant.State.Migratable() {
+		return closed(l, *t)
+	}
 	return nil
 }
 

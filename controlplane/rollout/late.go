@@ -9,6 +9,7 @@ import (
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/release"
 	"github.com/manorhq/manor/controlplane/tenant"
 	"github.com/manorhq/manor/ent"
 )
@@ -18,9 +19,9 @@ import (
 const overlap = time.Minute
 
 // welcome makes late targets of the selected tenants that were created since a
-// running rollout froze its selection, and returns how many joined.
+// running rollout froze its selection and before it closed, and returns how many.
 func welcome(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (int, error) {
-	if row.State != controlplane.RolloutRunning {
+	if row.State != controlplane.RolloutRunning || row.ClosedAt != nil {
 		return 0, nil
 	}
 	ids, err := newcomers(ctx, tx, row)
@@ -61,6 +62,49 @@ func newcomers(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (ids []str
 		return nil, fmt.Errorf("look for tenants created during rollout %s: %w", row.ID, err)
 	}
 	return ids, nil
+}
+
+// making counts the unfinished targets of a rollout whose homes are being made.
+func making(ctx context.Context, tx *catalog.Tx, id string) (n int, err error) {
+	err = tx.Conn(func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT count(*) FROM targets t JOIN tenants n ON n.id = t.tenant_id WHERE t.rollout_id = $1
+			AND t.status IN ('pending', 'running', 'deferred', 'unknown') AND n.state = 'provisioning'`, id).Scan(&n)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count the homes in the making of rollout %s: %w", id, err)
+	}
+	return n, nil
+}
+
+// shut closes a rollout to newcomers, or a steady stream of them would keep it
+// open for ever. If it has taken every tenant to its version, new ones start
+// there from this moment on; homes in the making follow before they settle.
+func shut(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.Time) error {
+	// From here on no tenant settles at the default that is about to be replaced.
+	if err := release.LockDefault(ctx, tx); err != nil {
+		return err
+	}
+	if _, err := welcome(ctx, tx, row); err != nil {
+		return err
+	}
+	state, err := loadState(ctx, tx, row)
+	if err != nil || !Next(state).Close {
+		return err // somebody has come who is to be migrated first
+	}
+	if err := row.Update().SetClosedAt(now).Exec(ctx); err != nil {
+		return fmt.Errorf("close rollout %s to newcomers: %w", row.ID, err)
+	}
+	return promote(ctx, tx, row)
+}
+
+// promote makes a rollout's version the default of new tenants, if it has taken
+// every tenant there.
+func promote(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
+	behind, err := tenantsElsewhere(ctx, tx, row.Version)
+	if err != nil || behind {
+		return err
+	}
+	return release.PromoteBy(ctx, tx, release.Default{ReleaseID: row.ReleaseID, Version: row.Version}, row.ID)
 }
 
 // freeze is a tenant as it enters a rollout to a version.

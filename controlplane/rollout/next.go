@@ -43,6 +43,8 @@ type State struct {
 	NextDue     time.Time // when the first of the others may; zero: there are none
 	Open        int       // unfinished targets of that direction
 	Standing    int       // targets that the rollout has changed and not taken back
+	Making      int       // unfinished targets whose homes are still being made
+	Closed      bool      // tenants that are created from now on do not join
 }
 
 // BatchState is a batch as [Next] sees it.
@@ -63,6 +65,7 @@ func (b BatchState) live() bool { return b.State == batchQueued || b.State == ba
 type Decision struct {
 	Start  []Grant // batches to hand to workers
 	Batch  bool    // put the targets that are due into batches
+	Close  bool    // let nobody join any more: whoever is created now starts where the rollout has gone
 	Undo   bool    // turn round: take back what was done
 	Become controlplane.RolloutState
 	Reason string
@@ -88,7 +91,9 @@ func forward(s State) Decision {
 	if failures := s.Counts[controlplane.TargetFailed] - s.Forgiven; failures > 0 && s.OnError != controlplane.OnErrorContinue {
 		return halt(s, failures)
 	}
-	if s.Counts.Done() < s.Counts.Sum() {
+	if open := s.Counts.Sum() - s.Counts.Done(); !s.Closed && open == s.Making {
+		return Decision{Close: true}
+	} else if open > 0 {
 		return proceed(s)
 	}
 	if live(s) > 0 { // the last report of a batch is still to come
@@ -230,7 +235,9 @@ func live(s State) int {
 	return n
 }
 
-func (d Decision) idle() bool { return len(d.Start) == 0 && !d.Batch && !d.Undo && d.Become == "" }
+func (d Decision) idle() bool {
+	return len(d.Start) == 0 && !d.Batch && !d.Close && !d.Undo && d.Become == ""
+}
 
 // unwell names the targets that are not where the rollout wanted them.
 func unwell(c controlplane.Counts) string {

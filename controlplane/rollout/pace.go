@@ -36,6 +36,8 @@ const (
 // may, when to look again. A cluster with an alarm is tried with one.
 func pace(c fleet.Course, now time.Time) (n int, again time.Time) {
 	switch alarm := c.Flow.Alarm; {
+	case c.Name == "": // it was removed: whose home was there is for the worker to find gone
+		return 1, time.Time{}
 	case c.State == controlplane.ClusterOffline:
 		return 0, time.Time{}
 	case alarm == nil:

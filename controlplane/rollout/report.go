@@ -132,7 +132,7 @@ func storeFlow(ctx context.Context, tx *catalog.Tx, l *lease, saw sight) (over b
 		return false, err
 	}
 	was := course
-	if course.Flow = adapt(was.Flow, saw, now); course.Flow != was.Flow {
+	if course.Flow = adapt(was.Flow, saw, now); course.Name != "" && course.Flow != was.Flow {
 		if err := fleet.SetFlow(ctx, tx, l.batch.ClusterID, was, course.Flow); err != nil {
 			return false, err
 		}

@@ -69,35 +69,61 @@ func (s *Service) WorkBatch(ctx context.Context, id int) error {
 	go func() {
 		defer close(results)
 		s.workThrough(ctx, l, results)
+		rest() // the last report ends the lease
+		heart.Wait()
 	}()
-	err = s.reportAll(context.WithoutCancel(ctx), l, results)
-	rest()
-	heart.Wait()
-	return err
+	return s.reportAll(context.WithoutCancel(ctx), l, results)
 }
 
 // workThrough works on the targets of a batch, a few at a time, until all are
 // done or there is a reason to start no more. What was not started is given back
 // at once.
 func (s *Service) workThrough(ctx context.Context, l *lease, results chan<- result) {
-	next := make(chan leased)
-	var lanes sync.WaitGroup
-	for range l.batch.Parallelism {
-		lanes.Go(func() {
-			for t := range next {
-				r := l.holding(t, func() result { return s.attempt(ctx, l, t) })
-				if r.halts {
-					l.halt()
-				}
-				results <- r
+	lanes := make(chan struct{}, l.batch.Parallelism)
+	var inHand sync.WaitGroup
+	started := 0
+	for ; started < len(l.targets) && s.mayStart(ctx, l, lanes); started++ {
+		t := l.targets[started]
+		inHand.Go(func() {
+			defer func() { <-lanes }()
+			r := l.holding(t, func() result { return s.attempt(ctx, l, t) })
+			if r.halts {
+				l.halt()
 			}
+			results <- r
 		})
 	}
-	started := s.feed(ctx, l, next)
 	for _, t := range l.targets[started:] {
 		results <- result{ID: t.ID, Status: t.was, Version: t.Version}
 	}
-	lanes.Wait()
+	inHand.Wait()
+}
+
+// mayStart waits for a free lane, and reports whether the next target may be
+// started in it. It may not when there is a reason to stop: in this batch, in
+// this process, in another batch of the rollout, or that all lanes are held up.
+func (s *Service) mayStart(ctx context.Context, l *lease, lanes chan<- struct{}) bool {
+	select {
+	case lanes <- struct{}{}:
+	case <-time.After(stuckAfter):
+		return false
+	case <-l.halted:
+		return false
+	case <-s.drain:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	select { // a reason to stop goes before a free lane
+	case <-l.halted:
+		return false
+	case <-s.drain:
+		return false
+	case <-ctx.Done():
+		return false
+	default:
+		return !s.stopped(ctx, l)
+	}
 }
 
 // holding notes a tenant as in hand while f works on it.
@@ -123,39 +149,6 @@ func (l *lease) inHand() []controlplane.InHand {
 	}
 	slices.SortFunc(list, func(a, b controlplane.InHand) int { return a.Since.Compare(b.Since) })
 	return list
-}
-
-// feed hands out targets in order and returns how many it did. It stops when
-// there is a reason to: in this batch, in this process, in another batch of the
-// rollout, or that all lanes are held up.
-func (s *Service) feed(ctx context.Context, l *lease, next chan<- leased) (started int) {
-	defer close(next)
-	for i, t := range l.targets {
-		if s.stopped(ctx, l) {
-			return i
-		}
-		select { // a reason to stop goes before a free lane
-		case <-l.halted:
-			return i
-		case <-s.drain:
-			return i
-		case <-ctx.Done():
-			return i
-		default:
-		}
-		select {
-		case next <- t:
-		case <-time.After(stuckAfter):
-			return i
-		case <-l.halted:
-			return i
-		case <-s.drain:
-			return i
-		case <-ctx.Done():
-			return i
-		}
-	}
-	return len(l.targets)
 }
 
 // stopped reports whether the lease has run out, as for a process that was

@@ -321,6 +321,9 @@ func (s *Service) restart(ctx context.Context, by controlplane.Actor, id, action
 		if row, err = become(ctx, tx, row, controlplane.RolloutRunning, ""); err != nil {
 			return err
 		}
+		if row, err = row.Update().ClearClosedAt().Save(ctx); err != nil {
+			return fmt.Errorf("open rollout %s to newcomers: %w", id, err)
+		}
 		return s.queue.Enqueue(ctx, tx, advanceJob{Rollout: id})
 	})
 	if err != nil {
@@ -354,10 +357,11 @@ func forgive(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
 	return nil
 }
 
-// retryFailed puts the failed and skipped targets back to work.
+// retryFailed puts the failed and skipped targets back to work, but for those
+// that the rollout took part of the way and somebody else further.
 func retryFailed(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
 	n, err := tx.Target.Update().
-		Where(target.RolloutID(row.ID), target.Direction(up), target.StatusIn(controlplane.TargetFailed, controlplane.TargetSkipped)).
+		Where(target.RolloutID(row.ID), target.Direction(up), target.StatusIn(controlplane.TargetFailed, controlplane.TargetSkipped), unmoved).
 		SetStatus(controlplane.TargetPending).SetAttempts(0).ClearBatchID().ClearNotBefore().ClearFailure().SetUpdatedAt(time.Now()).Save(ctx)
 	if catalog.IsUnique(err, "target_unfinished") {
 		return controlplane.Errorf(controlplane.Conflict, "another rollout works on some of the failed tenants").WithHint("`manor rollout list` shows which")

@@ -18,6 +18,7 @@ import (
 	"github.com/manorhq/manor/ent/release"
 	"github.com/manorhq/manor/ent/rollout"
 	"github.com/manorhq/manor/ent/target"
+	"github.com/manorhq/manor/ent/tenant"
 )
 
 // insertChunk is how many targets one INSERT takes: 14 columns stay far below
@@ -70,7 +71,7 @@ func countsOf(ctx context.Context, client *ent.Client, ids ...string) (map[strin
 
 // loadState reads what [Next] looks at, with the rollout locked.
 func loadState(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (State, error) {
-	s := State{Rollout: row.State, OnError: row.OnError, Forgiven: row.Forgiven,
+	s := State{Rollout: row.State, OnError: row.OnError, Forgiven: row.Forgiven, Closed: row.ClosedAt != nil,
 		Concurrency: row.Concurrency, PerCluster: row.PerCluster, PerDatabase: row.PerDatabase}
 	counts, err := countsOf(ctx, tx.Client(), row.ID)
 	if err != nil {
@@ -97,6 +98,9 @@ func loadState(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (State, er
 		Where(target.RolloutID(row.ID), target.Direction(direction(row.State)), target.StatusIn(controlplane.UnfinishedStatuses...)).Count(ctx)
 	if err != nil {
 		return s, fmt.Errorf("count what is open of rollout %s: %w", row.ID, err)
+	}
+	if s.Making, err = making(ctx, tx, row.ID); err != nil {
+		return s, err
 	}
 	s.Standing, err = tx.Target.Query().Where(standing(row.ID)...).Count(ctx)
 	if err != nil {
@@ -167,6 +171,14 @@ func standing(id string) []predicate.Target {
 // changed is a target whose tenant is at another version than before.
 func changed(s *sql.Selector) {
 	s.Where(sql.ColumnsNEQ(s.C(target.FieldVersion), s.C(target.FieldFromVersion)))
+}
+
+// unmoved is a target whose tenant nobody else has taken anywhere since the
+// rollout changed it.
+func unmoved(s *sql.Selector) {
+	n := sql.Table(tenant.Table)
+	s.Where(sql.Or(sql.ColumnsEQ(s.C(target.FieldVersion), s.C(target.FieldFromVersion)),
+		sql.In(s.C(target.FieldTenantID), sql.Select(n.C(tenant.FieldID)).From(n).Where(sql.ColumnsEQ(n.C(tenant.FieldVersion), s.C(target.FieldVersion))))))
 }
 
 func nextDue(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.Time) (time.Time, error) {

@@ -256,6 +256,7 @@ var (
 		{Name: "reason", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "created_by", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "created_at", Type: field.TypeTime, Default: schema.Expr("now()")},
+		{Name: "closed_at", Type: field.TypeTime, Nullable: true},
 		{Name: "finished_at", Type: field.TypeTime, Nullable: true},
 	}
 	// RolloutsTable holds the schema information for the "rollouts" table.
@@ -324,9 +325,17 @@ var (
 				Columns: []*schema.Column{TargetsColumns[6]},
 			},
 			{
-				Name:    "target_tenant_id",
+				Name:    "target_tenant_id_id",
+				Unique:  false,
+				Columns: []*schema.Column{TargetsColumns[2], TargetsColumns[0]},
+			},
+			{
+				Name:    "target_in_trouble",
 				Unique:  false,
 				Columns: []*schema.Column{TargetsColumns[2]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "status IN ('failed', 'needs_attention')",
+				},
 			},
 			{
 				Name:    "target_unfinished",

@@ -132,6 +132,11 @@ func CreatedAt(v time.Time) predicate.Rollout {
 	return predicate.Rollout(sql.FieldEQ(FieldCreatedAt, v))
 }
 
+// ClosedAt applies equality check predicate on the "closed_at" field. It's identical to ClosedAtEQ.
+func ClosedAt(v time.Time) predicate.Rollout {
+	return predicate.Rollout(sql.FieldEQ(FieldClosedAt, v))
+}
+
 // FinishedAt applies equality check predicate on the "finished_at" field. It's identical to FinishedAtEQ.
 func FinishedAt(v time.Time) predicate.Rollout {
 	return predicate.Rollout(sql.FieldEQ(FieldFinishedAt, v))
@@ -868,6 +873,56 @@ func CreatedAtLT(v time.Time) predicate.Rollout {
 // CreatedAtLTE applies the LTE predicate on the "created_at" field.
 func CreatedAtLTE(v time.Time) predicate.Rollout {
 	return predicate.Rollout(sql.FieldLTE(FieldCreatedAt, v))
+}
+
+// ClosedAtEQ applies the EQ predicate on the "closed_at" field.
+func ClosedAtEQ(v time.Time) predicate.Rollout {
+	return predicate.Rollout(sql.FieldEQ(FieldClosedAt, v))
+}
+
+// ClosedAtNEQ applies the NEQ predicate on the "closed_at" field.
+func ClosedAtNEQ(v time.Time) predicate.Rollout {
+	return predicate.Rollout(sql.FieldNEQ(FieldClosedAt, v))
+}
+
+// ClosedAtIn applies the In predicate on the "closed_at" field.
+func ClosedAtIn(vs ...time.Time) predicate.Rollout {
+	return predicate.Rollout(sql.FieldIn(FieldClosedAt, vs...))
+}
+
+// ClosedAtNotIn applies the NotIn predicate on the "closed_at" field.
+func ClosedAtNotIn(vs ...time.Time) predicate.Rollout {
+	return predicate.Rollout(sql.FieldNotIn(FieldClosedAt, vs...))
+}
+
+// ClosedAtGT applies the GT predicate on the "closed_at" field.
+func ClosedAtGT(v time.Time) predicate.Rollout {
+	return predicate.Rollout(sql.FieldGT(FieldClosedAt, v))
+}
+
+// ClosedAtGTE applies the GTE predicate on the "closed_at" field.
+func ClosedAtGTE(v time.Time) predicate.Rollout {
+	return predicate.Rollout(sql.FieldGTE(FieldClosedAt, v))
+}
+
+// ClosedAtLT applies the LT predicate on the "closed_at" field.
+func ClosedAtLT(v time.Time) predicate.Rollout {
+	return predicate.Rollout(sql.FieldLT(FieldClosedAt, v))
+}
+
+// ClosedAtLTE applies the LTE predicate on the "closed_at" field.
+func ClosedAtLTE(v time.Time) predicate.Rollout {
+	return predicate.Rollout(sql.FieldLTE(FieldClosedAt, v))
+}
+
+// ClosedAtIsNil applies the IsNil predicate on the "closed_at" field.
+func ClosedAtIsNil() predicate.Rollout {
+	return predicate.Rollout(sql.FieldIsNull(FieldClosedAt))
+}
+
+// ClosedAtNotNil applies the NotNil predicate on the "closed_at" field.
+func ClosedAtNotNil() predicate.Rollout {
+	return predicate.Rollout(sql.FieldNotNull(FieldClosedAt))
 }
 
 // FinishedAtEQ applies the EQ predicate on the "finished_at" field.

@@ -50,6 +50,7 @@ func (Rollout) Fields() []ent.Field {
 		word("reason"),
 		text("created_by"),
 		createdAt(),
+		field.Time("closed_at").Optional().Nillable().Comment("tenants created later do not join it"),
 		field.Time("finished_at").Optional().Nillable(),
 	}
 }
@@ -138,14 +139,17 @@ func (Target) Fields() []ent.Field {
 	}
 }
 
-// Indexes of a target. The partial one keeps a promise: a tenant is an
-// unfinished target of at most one rollout.
+// Indexes of a target. The unique partial one keeps a promise: a tenant is an
+// unfinished target of at most one rollout. With it, the other partial one finds
+// the few targets that did not go well.
 func (Target) Indexes() []ent.Index {
 	return []ent.Index{
 		index.Fields("rollout_id", "tenant_id").Unique(),
 		index.Fields("rollout_id", "status"),
 		index.Fields("batch_id"),
-		index.Fields("tenant_id"),
+		index.Fields("tenant_id", "id"),
+		index.Fields("tenant_id").StorageKey("target_in_trouble").
+			Annotations(entsql.IndexWhere("status IN ('failed', 'needs_attention')")),
 		index.Fields("tenant_id").Unique().StorageKey("target_unfinished").
 			Annotations(entsql.IndexWhere("status IN ('pending', 'running', 'deferred', 'unknown')")),
 	}

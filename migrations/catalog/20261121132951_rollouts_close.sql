@@ -1,0 +1,2 @@
+-- Modify "rollouts" table
+ALTER TABLE "rollouts" ADD COLUMN "closed_at" timestamptz NULL;
