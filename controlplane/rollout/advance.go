@@ -13,7 +13,7 @@ import (
 	"github.com/manorhq/manor/ent"
 )
 
-const sweepInterval = 5 * time.Second
+const sweepInterval = 3 * time.Second
 
 // advanceJob obeys what [Next] decides about one rollout.
 type advanceJob struct {
@@ -77,6 +77,13 @@ func (s *Service) survey(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) 
 		return State{}, fmt.Errorf("wait for others to decide: %w", err)
 	}
 	if _, err := welcome(ctx, tx, row); err != nil {
+		return State{}, err
+	}
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return State{}, err
+	}
+	if err := giveUp(ctx, tx, row, now); err != nil {
 		return State{}, err
 	}
 	return loadState(ctx, tx, row)

@@ -75,9 +75,6 @@ func known(l *lease, t leased) *result {
 	sure := t.was != controlplane.TargetUnknown
 	upwards := l.batch.Direction == up && sure
 	switch {
-	case t.tenant != nil && t.tenant.State == controlplane.TenantProvisioning && t.Attempts+1 < maxAttempts:
-		r := deferred(t, &controlplane.Failure{Message: "its home is being made"}, controlplane.TargetDeferred)
-		return &r
 	case t.tenant == nil || t.placement == nil:
 		return skipped(t, "the tenant is gone")
 	case !t.tenant.State.Migratable() && sure:
@@ -111,7 +108,15 @@ func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Way)
 		if r := s.fence(ctx, l, &t, owner); r != nil {
 			return *r
 		}
+		r := s.sendFrom(ctx, l, t, owner)
+		r.answered = true // to the fence
+		return r
 	}
+	return s.sendFrom(ctx, l, t, owner)
+}
+
+// sendFrom is try for a target of which it is known where it starts from.
+func (s *Service) sendFrom(ctx context.Context, l *lease, t leased, owner *fleet.Way) result {
 	expected := t.Version
 	var origin *string
 	for range 2 {

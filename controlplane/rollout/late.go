@@ -12,11 +12,16 @@ import (
 	"github.com/manorhq/manor/controlplane/release"
 	"github.com/manorhq/manor/controlplane/tenant"
 	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/target"
 )
 
 // overlap is how long before a rollout's start a tenant may have begun to be
 // created that the selection, frozen at that start, did not see.
 const overlap = time.Minute
+
+// makingAfter is how long a rollout waits for homes in the making when all its
+// other targets are done.
+const makingAfter = 5 * time.Minute
 
 // welcome makes late targets of the selected tenants that were created since a
 // running rollout froze its selection and before it closed, and returns how many.
@@ -65,15 +70,26 @@ func newcomers(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (ids []str
 }
 
 // making counts the unfinished targets of a rollout whose homes are being made.
-func making(ctx context.Context, tx *catalog.Tx, id string) (n int, err error) {
-	err = tx.Conn(func(conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, `SELECT count(*) FROM targets t JOIN tenants n ON n.id = t.tenant_id WHERE t.rollout_id = $1
-			AND t.status IN ('pending', 'running', 'deferred', 'unknown') AND n.state = 'provisioning'`, id).Scan(&n)
-	})
+func making(ctx context.Context, tx *catalog.Tx, id string) (int, error) {
+	n, err := tx.Target.Query().Where(target.RolloutID(id), target.StatusIn(controlplane.UnfinishedStatuses...), inTheMaking).Count(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("count the homes in the making of rollout %s: %w", id, err)
 	}
 	return n, nil
+}
+
+// giveUp skips the targets whose homes are still being made long after their
+// rollout was done with all others.
+func giveUp(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.Time) error {
+	if row.ClosedAt == nil || now.Sub(*row.ClosedAt) < makingAfter {
+		return nil
+	}
+	err := tx.Target.Update().Where(target.RolloutID(row.ID), target.StatusIn(controlplane.UnfinishedStatuses...), inTheMaking).
+		SetStatus(controlplane.TargetSkipped).SetFailure(&controlplane.Failure{Message: "its home is still being made"}).SetUpdatedAt(now).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("skip the homes in the making of rollout %s: %w", row.ID, err)
+	}
+	return nil
 }
 
 // shut closes a rollout to newcomers, or a steady stream of them would keep it

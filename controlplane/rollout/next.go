@@ -131,7 +131,7 @@ func backward(s State) Decision {
 		return Decision{Become: controlplane.RolloutFailed, Reason: unwell(s.Counts)}
 	case s.Standing == 0:
 		return Decision{Become: controlplane.RolloutRolledBack}
-	case s.Counts[controlplane.TargetFailed] > 0:
+	case unwell(s.Counts) != "":
 		return Decision{Become: controlplane.RolloutFailed, Reason: unwell(s.Counts)}
 	}
 	return Decision{Become: controlplane.RolloutSucceeded} // one tenant was taken back, the others stay

@@ -154,10 +154,10 @@ func loose(row *ent.Rollout) []predicate.Target {
 	return []predicate.Target{target.RolloutID(row.ID), target.Direction(direction(row.State)), target.BatchIDIsNil(), target.StatusIn(controlplane.UnfinishedStatuses...)}
 }
 
-// due are the loose targets that may be worked on now. One that waits longer
-// than any does shows that the clock was put back.
+// due are the loose targets that may be worked on now: their homes are made. One
+// that waits longer than any does shows that the clock was put back.
 func due(row *ent.Rollout, now time.Time) []predicate.Target {
-	return append(loose(row), target.Or(target.NotBeforeIsNil(), target.NotBeforeLTE(now), target.NotBeforeGT(now.Add(2*maxPause))))
+	return append(loose(row), target.Not(inTheMaking), target.Or(target.NotBeforeIsNil(), target.NotBeforeLTE(now), target.NotBeforeGT(now.Add(2*maxPause))))
 }
 
 // standing are the targets that the rollout has changed, or may have, and not
@@ -171,6 +171,12 @@ func standing(id string) []predicate.Target {
 // changed is a target whose tenant is at another version than before.
 func changed(s *sql.Selector) {
 	s.Where(sql.ColumnsNEQ(s.C(target.FieldVersion), s.C(target.FieldFromVersion)))
+}
+
+// inTheMaking is a target whose tenant's home is being made.
+func inTheMaking(s *sql.Selector) {
+	n := sql.Table(tenant.Table)
+	s.Where(sql.In(s.C(target.FieldTenantID), sql.Select(n.C(tenant.FieldID)).From(n).Where(sql.EQ(n.C(tenant.FieldState), controlplane.TenantProvisioning))))
 }
 
 // unmoved is a target whose tenant nobody else has taken anywhere since the

@@ -37,7 +37,8 @@ type Progress struct {
 
 const (
 	plainEvery = 3 * time.Second
-	// silence is how long a plain progress may repeat itself before it says so.
+	// silence is how long a plain progress keeps from repeating itself: with the time
+	// between two looks less than the ten seconds in which a reader hears something.
 	silence    = 10 * time.Second
 	frameEvery = 100 * time.Millisecond
 	frames     = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
