@@ -85,8 +85,14 @@ func (s *Service) begin(ctx context.Context, by controlplane.Actor, id string, u
 		if row, err = lock(ctx, tx, id); err != nil {
 			return err
 		}
-		if asked := reason == ""; asked && !row.State.Resting() || !asked && row.State != controlplane.RolloutRunning {
+		if asked := reason == ""; asked && !row.State.Resting() {
 			return controlplane.Errorf(controlplane.Conflict, "rollout %s is %s", id, row.State).WithHint("%s", nextStep(row))
+		} else if !asked {
+			// Planning was outside the lock: what called for it may be over.
+			state, err := loadState(ctx, tx, row)
+			if err != nil || !Next(state).Undo {
+				return err
+			}
 		}
 		if err := u.holds(ctx, tx, id); err != nil {
 			return err
