@@ -227,6 +227,9 @@ func (f *file) joins(fresh bool) bool {
 	return true
 }
 
+// keptScripts is how many messages over runs of files a release keeps at most.
+const keptScripts = 16
+
 type scriptKey struct{ first, last string }
 
 // script returns the message over consecutive files, made once.
@@ -235,7 +238,10 @@ func (r *Release) script(files []*file, at state) *script {
 	if made, ok := r.scripts.Load(key); ok {
 		return made.(*script)
 	}
-	made, _ := r.scripts.LoadOrStore(key, upScript(files, at, r.hash))
+	made, had := r.scripts.LoadOrStore(key, upScript(files, at, r.hash))
+	if !had && r.made.Add(1)%keptScripts == 0 { // tenants at very many versions would fill the memory
+		r.scripts.Clear()
+	}
 	return made.(*script)
 }
 

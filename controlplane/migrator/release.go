@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"ariga.io/atlas/sql/migrate"
 
@@ -30,6 +31,7 @@ type Release struct {
 	files   []*file          // in the order they are applied
 	downs   map[string]*file // by version
 	scripts sync.Map         // scriptKey → *script
+	made    atomic.Int64     // scripts
 }
 
 // file is one migration file, up or down.

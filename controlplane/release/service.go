@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,7 +23,8 @@ type Service struct {
 	cat    *catalog.Catalog
 	fleet  *fleet.Service
 	guard  access.Guard
-	parsed sync.Map // release id → *migrator.Release; releases never change
+	parsed sync.Map     // release id → *migrator.Release; releases never change
+	loaded atomic.Int64 // releases that were put into parsed
 }
 
 // New furnishes the room.
@@ -74,7 +76,7 @@ func (s *Service) Push(ctx context.Context, by controlplane.Actor, n controlplan
 	if err != nil {
 		return nil, err
 	}
-	s.parsed.Store(row.ID, parsed)
+	s.keep(row.ID, parsed)
 	return noun(row, def), nil
 }
 
@@ -233,8 +235,19 @@ func (s *Service) Load(ctx context.Context, id string) (*migrator.Release, error
 	if err != nil {
 		return nil, fmt.Errorf("parse release %s: %w", row.Name, err)
 	}
-	had, _ := s.parsed.LoadOrStore(id, parsed)
-	return had.(*migrator.Release), nil
+	return s.keep(id, parsed), nil
+}
+
+// keptReleases is how many parsed releases a process keeps at most.
+const keptReleases = 4
+
+// keep remembers a parsed release, and returns the one that everybody shares.
+func (s *Service) keep(id string, parsed *migrator.Release) *migrator.Release {
+	if _, had := s.parsed.Load(id); !had && s.loaded.Add(1)%keptReleases == 0 {
+		s.parsed.Clear()
+	}
+	shared, _ := s.parsed.LoadOrStore(id, parsed)
+	return shared.(*migrator.Release)
 }
 
 // Reverses returns how the named versions of a release are undone: by their
