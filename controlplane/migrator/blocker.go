@@ -46,7 +46,8 @@ const suspectQuery = `
 	JOIN pg_stat_activity a USING (pid)
 	WHERE held.name IS NOT NULL OR $3 AND held.any AND a.datname = current_database()
 	GROUP BY a.pid, a.usename, a.xact_start, a.query, held.virtualtransaction, a.backend_xid, a.backend_xmin
-	ORDER BY bool_or(NOT $3 AND held.name = ANY($2)) DESC NULLS LAST, age(coalesce(a.backend_xmin, a.backend_xid)) DESC NULLS LAST, a.xact_start, a.pid`
+	ORDER BY bool_or(NOT $3 AND held.name = ANY($2)) DESC NULLS LAST, age(coalesce(a.backend_xmin, a.backend_xid)) DESC NULLS LAST,
+	         a.backend_xid IS NULL, a.xact_start, a.pid`
 
 // nameBlocker adds to a failure for want of a lock who held it, where that can
 // be found out.

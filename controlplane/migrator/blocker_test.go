@@ -29,9 +29,9 @@ func (db *database) other() *pgx.Conn {
 }
 
 // in begins a transaction that stays open.
-func in(t *testing.T, conn *pgx.Conn, sql string) pgx.Tx {
+func in(t *testing.T, conn *pgx.Conn, level pgx.TxIsoLevel, sql string) pgx.Tx {
 	t.Helper()
-	tx, err := conn.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	tx, err := conn.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: level})
 	noError(t, err)
 	_, err = tx.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
 	noError(t, err)
@@ -46,9 +46,9 @@ func TestRequirement10WhoHeldTheLockIsNamed(t *testing.T) {
 	r := parse(t, files{"1_a.sql": "CREATE TABLE a (mail text);\nCREATE TABLE b (id int);", "2_b.sql": "ALTER TABLE a ADD COLUMN n int;"})
 	home := db.apply(r, db.home("acme"), "1")
 	bystander := db.other()
-	in(t, bystander, fmt.Sprintf("SELECT * FROM %s.b", home.Schema))
+	in(t, bystander, pgx.RepeatableRead, fmt.Sprintf("SELECT * FROM %s.b", home.Schema))
 	reader := db.other()
-	tx := in(t, reader, fmt.Sprintf("SELECT * FROM %s.a WHERE mail = 'jane@example.com' AND 4711 > 1", home.Schema))
+	tx := in(t, reader, pgx.ReadCommitted, fmt.Sprintf("SELECT * FROM %s.a WHERE mail = 'jane@example.com' AND 4711 > 1", home.Schema))
 	stop := db.readers(home)
 	res := r.Apply(t.Context(), db.conn, home, "2", hasty)
 	stop()
@@ -68,7 +68,8 @@ func TestRequirement10WhoHeldTheLockIsNamed(t *testing.T) {
 	db.apply(r, home, "2")
 }
 
-// readers read the table over and over, and so queue behind the migration.
+// readers read the table over and over, a moment each time, and so queue behind
+// the migration.
 func (db *database) readers(home migrator.Target) (stop func()) {
 	ctx, cancel := context.WithCancel(db.t.Context())
 	var started, ended sync.WaitGroup
@@ -78,7 +79,7 @@ func (db *database) readers(home migrator.Target) (stop func()) {
 		ended.Go(func() {
 			began := sync.OnceFunc(started.Done)
 			for ctx.Err() == nil {
-				if _, err := conn.Exec(ctx, "SELECT * FROM "+home.Schema+".a"); err != nil && ctx.Err() == nil {
+				if _, err := conn.Exec(ctx, "SELECT count(*), pg_sleep(0.005) FROM "+home.Schema+".a"); err != nil && ctx.Err() == nil {
 					db.t.Error(err)
 				}
 				began()
@@ -96,9 +97,9 @@ func TestBlockerOfAConcurrentBuildIsTheOldestTransaction(t *testing.T) {
 	db := newDatabase(t)
 	r := parse(t, files{"1_a.sql": "CREATE TABLE a (id int);", "2_i.sql": none + "CREATE INDEX CONCURRENTLY a_i ON a (id);"})
 	home := db.apply(r, db.home("acme"), "1")
-	oldest := db.other()
-	tx := in(t, oldest, "CREATE TABLE public.elsewhere (id int)") // has a transaction id
-	in(t, db.other(), "SELECT * FROM "+home.Schema+".a")
+	younger, oldest := db.other(), db.other()
+	tx := in(t, oldest, pgx.RepeatableRead, "CREATE TABLE public.elsewhere (id int)") // takes a transaction id
+	in(t, younger, pgx.RepeatableRead, "SELECT * FROM "+home.Schema+".a")
 	res := r.Apply(t.Context(), db.conn, home, "2", hasty)
 	equal(t, "outcome", res.Outcome, migrator.Deferred)
 	equal(t, "state", res.Failure.SQLState, "55P03")

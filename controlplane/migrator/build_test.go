@@ -71,7 +71,7 @@ func TestRequirement11CancelledBuildIsCleanedUpAndBuiltAgain(t *testing.T) {
 			db := newDatabase(t)
 			r := parse(t, files{"1_a.sql": "CREATE TABLE a (id int);\nCREATE INDEX b_i ON a (id);", "2_i.sql": none + c.sql})
 			home := db.apply(r, db.home("acme"), "1")
-			neighbour := in(t, db.other(), strings.Replace(c.neighbour, "home.", home.Schema+".", 1))
+			neighbour := in(t, db.other(), pgx.RepeatableRead, strings.Replace(c.neighbour, "home.", home.Schema+".", 1))
 			res := r.Apply(t.Context(), db.conn, home, "2", hasty)
 			equal(t, "outcome", res.Outcome, migrator.Deferred)
 			equal(t, "state", stateOf(res), "55P03")
@@ -89,7 +89,7 @@ func TestRequirement11CancelledBuildIsCleanedUpAndBuiltAgain(t *testing.T) {
 func TestRequirement11FreshHomeGetsThePlainForm(t *testing.T) {
 	t.Parallel()
 	db := newDatabase(t)
-	in(t, db.other(), "SELECT 1 FROM pg_class")
+	in(t, db.other(), pgx.RepeatableRead, "SELECT 1 FROM pg_class")
 	for _, also := range []string{"", "\nVACUUM a;", "\nREINDEX (CONCURRENTLY FALSE) INDEX a_i;"} {
 		r := parse(t, files{"1_a.sql": none + "CREATE TABLE a (id int);\nCREATE INDEX CONCURRENTLY a_i ON a (id);" + also})
 		home := db.home("acme")
@@ -115,4 +115,35 @@ func TestADatabaseOfAnOlderProgramIsBroughtUpToDateFirst(t *testing.T) {
 	var edition int
 	noError(t, db.conn.QueryRow(t.Context(), "SELECT manor.edition()", pgx.QueryExecModeExec).Scan(&edition))
 	equal(t, "edition", edition, 2)
+}
+
+// TestWaitingForTheBuildDoesNotChangeWhatIsKnownOfIt: of a build that was
+// interrupted nobody knows yet whether it came to its end, of one that has not
+// begun everybody does.
+func TestWaitingForTheBuildDoesNotChangeWhatIsKnownOfIt(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t)
+	other := db.connect()
+	busy := func(r *migrator.Release, home migrator.Target) {
+		t.Helper()
+		_, err := other.Exec(t.Context(), "SELECT manor.claim_build()")
+		noError(t, err)
+		for range 2 {
+			equal(t, "meanwhile", stateOf(r.Apply(t.Context(), db.conn, home, "2", migrator.Limits{})), pg.StateBuilding)
+		}
+		_, err = other.Exec(t.Context(), "SELECT manor.release_build()")
+		noError(t, err)
+	}
+	r := stepsRelease(t)
+	home := db.partial(r, 2, true) // built and not recorded
+	busy(r, home)
+	db.apply(r, home, "3")
+	equal(t, "revisions", db.revisions(home), finished)
+
+	r = parse(t, files{"1_a.sql": "CREATE TABLE a (id int);\nCREATE INDEX a_i ON a (id);", "2_i.sql": none + "CREATE INDEX CONCURRENTLY a_i ON a ((id + 1));"})
+	home = db.apply(r, db.home("acme"), "1")
+	busy(r, home)
+	res := r.Apply(t.Context(), db.conn, home, "2", migrator.Limits{})
+	equal(t, "an index that was there before", stateOf(res), "42P07")
+	equal(t, "outcome", res.Outcome, migrator.Failed)
 }

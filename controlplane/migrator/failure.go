@@ -110,7 +110,7 @@ func outcomeOf(err *pgconn.PgError, took, limit time.Duration) Outcome {
 	switch {
 	case err.Code == pg.StateOtherAt:
 		return Unknown
-	case err.Code == pg.StateForeign, pg.TroubleOf(err) == pg.Cluster: // another cluster's tenants, or the cluster's own trouble
+	case err.Code == pg.StateForeign, pg.TroubleOf(err) == pg.Cluster: // all of the cluster is another catalog's, or in trouble
 		return Stopped
 	case slices.ContainsFunc(defers, begins), err.Code == "XX000" && strings.HasPrefix(err.Routine, "simple_heap_"):
 		return Deferred

@@ -104,3 +104,19 @@ func marked(t *testing.T, r *migrator.Release, sql string, statement int) (strin
 	}
 	return text, 0
 }
+
+// TestWhoIsToBlameForARefusal: a tenant fails for its own, waits for what
+// passes, and stops its cluster for what is not its own.
+func TestWhoIsToBlameForARefusal(t *testing.T) {
+	t.Parallel()
+	for outcome, states := range map[migrator.Outcome]string{
+		migrator.Stopped:  "25006 28P01 28000 53100 53200 58030 XX001 MN004",
+		migrator.Deferred: "08006 25P03 40001 40P01 53300 55006 55P03 57014 57P01 57P02 57P03 57P05 MN001 MN005 MN008",
+		migrator.Unknown:  "MN006",
+		migrator.Failed:   "22012 23505 3D000 42P01 53400 P0001 MN002 MN003 MN007",
+	} {
+		for state := range strings.FieldsSeq(states) {
+			equal(t, state, migrator.OutcomeOf(&pgconn.PgError{Code: state}), outcome)
+		}
+	}
+}

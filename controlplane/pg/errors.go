@@ -26,11 +26,14 @@ func foreign(format string, args ...any) error {
 // ConnectError turns pgx's error of a failed connection into ours. where names
 // the other end for people; "" takes the address from the error.
 func ConnectError(where string, err error) error {
+	c, tried := errors.AsType[*pgconn.ConnectError](err) // if not, a pool gave up
+	if ours, ok := errors.AsType[*controlplane.Error](err); ok && tried {
+		return ours // what a dialer of ours said, without the configuration
+	}
 	if err == nil || isOurs(err) {
 		return err
 	}
 	user := ""
-	c, tried := errors.AsType[*pgconn.ConnectError](err) // if not, a pool gave up
 	if tried {
 		// The error holds the whole configuration, password included: keep what is below it.
 		err, user = errors.Unwrap(c), c.Config.User

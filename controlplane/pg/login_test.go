@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -262,6 +263,13 @@ func TestConnectErrorKeepsWhatIsClearAlready(t *testing.T) {
 	ours := controlplane.Errorf(controlplane.Invalid, "ours")
 	if got := ConnectError("cluster c", ours); got != error(ours) {
 		t.Errorf("got %v", got)
+	}
+	config, err := newFixture(t).login.Config("postgres", "test")
+	must(t, err)
+	config.DialFunc = func(context.Context, string, string) (net.Conn, error) { return nil, ours }
+	_, err = pgx.ConnectConfig(t.Context(), config)
+	if got := ConnectError("cluster c", err); got != error(ours) || TroubleOf(got) != NoTrouble {
+		t.Errorf("a dialer of ours: %v", got)
 	}
 	e, ok := errors.AsType[*controlplane.Error](ConnectError("cluster c", io.ErrUnexpectedEOF))
 	if !ok || e.Code != controlplane.Unavailable || !strings.Contains(e.Message, "cluster c") {

@@ -126,6 +126,36 @@ func TestOneSessionAtATimeHoldsTheBuild(t *testing.T) {
 	}
 }
 
+// TestABuildIsClaimedByWhoIsThereNow: not as the sessions or the claim were when
+// the transaction of the one who asks began.
+func TestABuildIsClaimedByWhoIsThereNow(t *testing.T) {
+	t.Parallel()
+	f, owner, d, k, _ := markers(t)
+	connect := func() *pgx.Conn { return f.connect(f.as(d.Owner, k[d.Owner]), d.Name) }
+	late := connect()
+	exec(t, late, "BEGIN")
+	exec(t, late, "SELECT FROM pg_stat_activity")
+	first := connect()
+	exec(t, first, "SELECT manor.claim_build()")
+	if _, err := late.Exec(t.Context(), "SELECT manor.claim_build()"); !hasState(err, StateBuilding) {
+		t.Errorf("by one who has not seen the holder come: %v", err)
+	}
+	exec(t, late, "ROLLBACK")
+	exec(t, first, "SELECT manor.release_build(); BEGIN")
+	exec(t, first, "SELECT manor.claim_build()")
+	waits := make(chan error, 1)
+	go func() {
+		_, err := late.Exec(t.Context(), "SELECT manor.claim_build()")
+		waits <- err
+	}()
+	for len(query(t, owner, "SELECT locktype FROM pg_locks WHERE pid = $1 AND NOT granted", int(late.PgConn().PID()))) == 0 {
+	}
+	exec(t, first, "COMMIT")
+	if err := <-waits; !hasState(err, StateBuilding) {
+		t.Errorf("by one who came a moment later: %v", err)
+	}
+}
+
 func TestMarkersOfANewerProgramAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	_, owner, d, _, _ := markers(t)

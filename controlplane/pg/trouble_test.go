@@ -105,10 +105,7 @@ func TestTroubleOfRealConnections(t *testing.T) {
 	if _, err := Connect(ctx, f.login, "postgres", "test"); TroubleOf(err) != NoTrouble {
 		t.Errorf("interrupted: %v", err)
 	}
-	_, err = pgx.Connect(t.Context(), "host=127.0.0.1 sslmode=disable port="+port(nobody))
-	if TroubleOf(err) != NoTrouble {
+	if _, err := pgx.Connect(t.Context(), fmt.Sprintf("host=%s port=%d user=nobody sslmode=disable", f.server.Host(), f.server.Port())); TroubleOf(err) != NoTrouble {
 		t.Errorf("an error of the catalog's: %v", err)
 	}
 }
-
-func port(l net.Listener) string { return fmt.Sprint(l.Addr().(*net.TCPAddr).Port) }
