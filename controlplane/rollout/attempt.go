@@ -75,6 +75,8 @@ func known(l *lease, t leased) *result {
 	sure := t.was != controlplane.TargetUnknown
 	upwards := l.batch.Direction == up && sure
 	switch {
+	case t.tenant != nil && t.tenant.State == controlplane.TenantFailed:
+		return skipped(t, "the tenant is failed: "+t.tenant.Failure.String())
 	case t.tenant == nil || t.placement == nil:
 		return skipped(t, "the tenant is gone")
 	case !t.tenant.State.Migratable() && sure:

@@ -44,6 +44,7 @@ type State struct {
 	Open        int       // unfinished targets of that direction
 	Standing    int       // targets that the rollout has changed and not taken back
 	Making      int       // unfinished targets whose homes are still being made
+	Gone        int       // skipped targets whose tenants have been deleted or were never made
 	Closed      bool      // tenants that are created from now on do not join
 }
 
@@ -99,7 +100,7 @@ func forward(s State) Decision {
 	if live(s) > 0 { // the last report of a batch is still to come
 		return Decision{}
 	}
-	if bad := unwell(s.Counts); bad != "" {
+	if bad := unwell(s); bad != "" {
 		return Decision{Become: controlplane.RolloutFailed, Reason: bad}
 	}
 	return Decision{Become: controlplane.RolloutSucceeded}
@@ -128,11 +129,11 @@ func backward(s State) Decision {
 	case s.Counts.Done() < s.Counts.Sum(): // one tenant of a paused rollout was taken back
 		return Decision{Become: controlplane.RolloutPaused, Reason: "paused before the rollback"}
 	case s.Counts[controlplane.TargetNeedsAttention] > 0:
-		return Decision{Become: controlplane.RolloutFailed, Reason: unwell(s.Counts)}
+		return Decision{Become: controlplane.RolloutFailed, Reason: unwell(s)}
 	case s.Standing == 0:
 		return Decision{Become: controlplane.RolloutRolledBack}
-	case unwell(s.Counts) != "":
-		return Decision{Become: controlplane.RolloutFailed, Reason: unwell(s.Counts)}
+	case unwell(s) != "":
+		return Decision{Become: controlplane.RolloutFailed, Reason: unwell(s)}
 	}
 	return Decision{Become: controlplane.RolloutSucceeded} // one tenant was taken back, the others stay
 }
@@ -239,13 +240,13 @@ func (d Decision) idle() bool {
 	return len(d.Start) == 0 && !d.Batch && !d.Close && !d.Undo && d.Become == ""
 }
 
-// unwell names the targets that are not where the rollout wanted them.
-func unwell(c controlplane.Counts) string {
-	bad := controlplane.Counts{}
-	for _, s := range []controlplane.TargetStatus{controlplane.TargetFailed, controlplane.TargetSkipped, controlplane.TargetNeedsAttention} {
-		if c[s] > 0 {
-			bad[s] = c[s]
-		}
+// unwell names the targets that are not where the rollout wanted them. Of a
+// tenant that is no more it wants nothing.
+func unwell(s State) string {
+	bad := controlplane.Counts{
+		controlplane.TargetFailed:         s.Counts[controlplane.TargetFailed],
+		controlplane.TargetSkipped:        s.Counts[controlplane.TargetSkipped] - s.Gone,
+		controlplane.TargetNeedsAttention: s.Counts[controlplane.TargetNeedsAttention],
 	}
 	return bad.String()
 }

@@ -102,6 +102,11 @@ func loadState(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (State, er
 	if s.Making, err = making(ctx, tx, row.ID); err != nil {
 		return s, err
 	}
+	s.Gone, err = tx.Target.Query().Where(target.RolloutID(row.ID), target.Status(controlplane.TargetSkipped),
+		ofTenants(controlplane.TenantDeleting, controlplane.TenantDeleted, controlplane.TenantFailed)).Count(ctx)
+	if err != nil {
+		return s, fmt.Errorf("count the tenants of rollout %s that are no more: %w", row.ID, err)
+	}
 	s.Standing, err = tx.Target.Query().Where(standing(row.ID)...).Count(ctx)
 	if err != nil {
 		return s, fmt.Errorf("count what rollout %s has changed: %w", row.ID, err)
@@ -174,9 +179,18 @@ func changed(s *sql.Selector) {
 }
 
 // inTheMaking is a target whose tenant's home is being made.
-func inTheMaking(s *sql.Selector) {
-	n := sql.Table(tenant.Table)
-	s.Where(sql.In(s.C(target.FieldTenantID), sql.Select(n.C(tenant.FieldID)).From(n).Where(sql.EQ(n.C(tenant.FieldState), controlplane.TenantProvisioning))))
+var inTheMaking = ofTenants(controlplane.TenantProvisioning)
+
+// ofTenants is a target whose tenant is in one of these states.
+func ofTenants(states ...controlplane.TenantState) predicate.Target {
+	return func(s *sql.Selector) {
+		n := sql.Table(tenant.Table)
+		in := make([]any, len(states))
+		for i, state := range states {
+			in[i] = string(state)
+		}
+		s.Where(sql.In(s.C(target.FieldTenantID), sql.Select(n.C(tenant.FieldID)).From(n).Where(sql.In(n.C(tenant.FieldState), in...))))
+	}
 }
 
 // unmoved is a target whose tenant nobody else has taken anywhere since the
