@@ -189,24 +189,31 @@ func (s *Service) afterLoss(ctx context.Context, l *lease, t leased, owner *flee
 }
 
 // locate judges a tenant by the version that its revisions say. moved says that
-// it was not this rollout that took it there. nil: there is work to do from there.
+// it was not this rollout that took it there: what this one did stays written
+// down as it was. nil: there is work to do from there.
 func locate(l *lease, t leased, actual string, moved bool) *result {
+	upwards, changed := l.batch.Direction == up, t.Version != t.FromVersion
 	r := &result{Version: actual, Tried: true, answered: true}
-	switch upwards := l.batch.Direction == up; {
+	switch {
+	case upwards && changed && (moved || actual > l.rollout.Version):
+		return astray(t, controlplane.TargetSkipped, "another tool has taken it from "+t.Version+" to "+actual)
 	case upwards && actual > l.rollout.Version:
-		r.Status, r.Failure = controlplane.TargetSkipped, &controlplane.Failure{Message: "it is at " + actual + ", beyond the rollout's version"}
-	case upwards && moved && t.Version != t.FromVersion:
-		r.Status, r.Failure = controlplane.TargetSkipped, &controlplane.Failure{Message: "another tool has taken it from " + t.Version + " to " + actual}
+		r.Status, r.Origin, r.Failure = controlplane.TargetSkipped, &actual, &controlplane.Failure{Message: "it is at " + actual + ", beyond the rollout's version"}
 	case upwards && moved && actual == l.rollout.Version:
 		r.Status, r.Origin = controlplane.TargetCurrent, &actual
 	case actual == goal(l, t):
 		r.Status = arrived(l)
 	case !upwards && (actual < t.FromVersion || actual > ceiling(l, t)):
-		r.Status, r.Failure = controlplane.TargetNeedsAttention, &controlplane.Failure{Message: "the tenant is at " + actual + ", not where the rollout left it (" + t.Version + ")"}
+		return astray(t, controlplane.TargetNeedsAttention, "the tenant is at "+actual+", not where the rollout left it ("+t.Version+")")
 	default:
 		return nil
 	}
 	return r
+}
+
+// astray is a target whose tenant somebody else has moved.
+func astray(t leased, status controlplane.TargetStatus, why string) *result {
+	return &result{Status: status, Version: t.Version, Tried: true, Failure: &controlplane.Failure{Message: why}}
 }
 
 // ceiling is the version above which a rollback undoes nothing: where the

@@ -85,16 +85,10 @@ func (s *Service) begin(ctx context.Context, by controlplane.Actor, id string, u
 		if row, err = lock(ctx, tx, id); err != nil {
 			return err
 		}
-		if asked := reason == ""; asked && !row.State.Resting() {
-			return controlplane.Errorf(controlplane.Conflict, "rollout %s is %s", id, row.State).WithHint("%s", nextStep(row))
-		} else if !asked {
-			// Planning was outside the lock: what called for it may be over.
-			state, err := loadState(ctx, tx, row)
-			if err != nil || !Next(state).Undo {
-				return err
-			}
+		if wanted, err := stillWanted(ctx, tx, row, reason == ""); err != nil || !wanted {
+			return err
 		}
-		if err := u.holds(ctx, tx, id); err != nil {
+		if err := u.holds(ctx, tx, row); err != nil {
 			return err
 		}
 		if err := s.guard.Permit(ctx, tx, by, "rollout.rollback", id, u.plan); err != nil {
@@ -111,21 +105,44 @@ func (s *Service) begin(ctx context.Context, by controlplane.Actor, id string, u
 	return row, err
 }
 
-// holds refuses a plan that the rollout's targets have left behind: planning
-// may have taken seconds.
-func (u *undo) holds(ctx context.Context, tx *catalog.Tx, id string) error {
-	if !u.whole {
-		return nil
+// stillWanted reports whether a rollback is to begin now: it was planned outside
+// the lock, and what called for it may be over.
+func stillWanted(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, asked bool) (bool, error) {
+	if !asked {
+		state, err := loadState(ctx, tx, row)
+		return err == nil && Next(state).Undo, err
 	}
-	now, err := tx.Target.Query().Where(standing(id)...).IDs(ctx)
+	if !row.State.Resting() {
+		return false, controlplane.Errorf(controlplane.Conflict, "rollout %s is %s", row.ID, row.State).WithHint("%s", nextStep(row))
+	}
+	return true, nil
+}
+
+// holds refuses a plan that the rollout's targets, or their tenants, have left
+// behind: planning may have taken seconds.
+func (u *undo) holds(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
+	now, err := tx.Target.Query().Where(standing(row.ID)...).All(ctx)
 	if err != nil {
-		return fmt.Errorf("read what rollout %s has changed: %w", id, err)
+		return fmt.Errorf("read what rollout %s has changed: %w", row.ID, err)
 	}
-	planned := slices.Concat(u.back, slices.Collect(maps.Keys(u.stuck)))
-	slices.Sort(now)
-	slices.Sort(planned)
-	if !slices.Equal(now, planned) {
-		return controlplane.Errorf(controlplane.Conflict, "rollout %s changed while its rollback was planned", id).WithHint("try again")
+	stands := map[int]*ent.Target{}
+	for _, t := range now {
+		stands[t.ID] = t
+	}
+	var back []*ent.Target
+	for _, id := range u.back {
+		back = append(back, stands[id])
+	}
+	changed := u.whole && len(now) != len(u.back)+len(u.stuck) || slices.Contains(back, nil)
+	if !changed {
+		moved, err := movedOn(ctx, tx.Client(), row, back)
+		if err != nil {
+			return err
+		}
+		changed = len(moved) > 0
+	}
+	if changed {
+		return controlplane.Errorf(controlplane.Conflict, "rollout %s changed while its rollback was planned", row.ID).WithHint("try again")
 	}
 	return nil
 }
@@ -186,7 +203,7 @@ func (s *Service) planUndo(ctx context.Context, id, slug string) (*undo, error) 
 	if err != nil {
 		return nil, err
 	}
-	elsewhere, err := s.movedOn(ctx, row, targets)
+	elsewhere, err := movedOn(ctx, s.cat.Ent(), row, targets)
 	if err != nil {
 		return nil, err
 	}
@@ -332,7 +349,7 @@ func undone(r *controlplane.Release, used map[string]bool, reverses migrator.Rev
 
 // movedOn tells of the tenants that are not at the version any more where the
 // rollout left them: a later rollout or another tool has moved them.
-func (s *Service) movedOn(ctx context.Context, row *ent.Rollout, targets []*ent.Target) (map[string]string, error) {
+func movedOn(ctx context.Context, client *ent.Client, row *ent.Rollout, targets []*ent.Target) (map[string]string, error) {
 	reasons := map[string]string{}
 	for chunk := range slices.Chunk(targets, insertChunk) {
 		at := map[string]*ent.Target{}
@@ -340,7 +357,7 @@ func (s *Service) movedOn(ctx context.Context, row *ent.Rollout, targets []*ent.
 		for i, t := range chunk {
 			ids[i], at[t.TenantID] = t.TenantID, t
 		}
-		rows, err := s.cat.Ent().Tenant.Query().Where(tenant.IDIn(ids...)).Select(tenant.FieldVersion, tenant.FieldState).All(ctx)
+		rows, err := client.Tenant.Query().Where(tenant.IDIn(ids...)).Select(tenant.FieldVersion, tenant.FieldState).All(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("read where the tenants are: %w", err)
 		}
@@ -352,7 +369,7 @@ func (s *Service) movedOn(ctx context.Context, row *ent.Rollout, targets []*ent.
 				reasons[t.ID] = "the tenant has moved on to " + t.Version + "; roll that back first"
 			}
 		}
-		busy, err := s.cat.Ent().Target.Query().Where(target.RolloutIDNEQ(row.ID), target.TenantIDIn(ids...), target.StatusIn(controlplane.UnfinishedStatuses...)).All(ctx)
+		busy, err := client.Target.Query().Where(target.RolloutIDNEQ(row.ID), target.TenantIDIn(ids...), target.StatusIn(controlplane.UnfinishedStatuses...)).All(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("look for other rollouts of the tenants: %w", err)
 		}
