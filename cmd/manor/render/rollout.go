@@ -47,7 +47,8 @@ func (p *Printer) rolloutFields(r *controlplane.Rollout) string {
 	f.add("Version", r.Version)
 	f.add("Selection", selection)
 	f.add("Targets", itoa(r.Targets)+targetDetail(p.style.counts(r.Counts)))
-	f.add("Batches of", fmt.Sprintf("%d, %s, on error %s", r.BatchSize, limitsOf(r), r.OnError))
+	f.add("At a time", limitsOf(r)+fmt.Sprintf(", in batches of %d", r.BatchSize))
+	f.add("On error", r.OnError)
 	p.flows(f, r)
 	f.add("Started", p.age(r.CreatedAt)+" ago by "+r.CreatedBy)
 	if r.FinishedAt != nil {
@@ -111,9 +112,9 @@ func (p *Printer) alarm(a *controlplane.Alarm) string {
 	return fmt.Sprintf("%s, since %s, next try %s", text, p.age(a.Since), next)
 }
 
-// limitsOf is "8 tenants at a time, 4 on a cluster, 1 in a database".
+// limitsOf is "8 tenants, 4 on a cluster, 1 in a shared database".
 func limitsOf(r *controlplane.Rollout) string {
-	text := plural(r.Concurrency, "tenant") + " at a time"
+	text := plural(r.Concurrency, "tenant")
 	if r.PerCluster > 0 {
 		text += fmt.Sprintf(", %d on a cluster", r.PerCluster)
 	}
