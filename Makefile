@@ -12,7 +12,7 @@ RACE ?= $(shell printf '$(HASH)include <stdlib.h>\n' | $$($(GO) env CC) -x c -fs
 PKG ?= ./...
 # A package has this long; the first one may have to fetch PostgreSQL.
 TIMEOUT ?= 10m
-GENERATED := ent docs/openapi.json
+GENERATED := ent docs/openapi.json docs/states.md
 # In a checkout that belongs to another user git answers nothing, and go build
 # would fail rather than leave the commit out.
 ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 || echo none),)
@@ -56,7 +56,7 @@ check-generated:
 	$(GO) run ./internal/catalogdiff -check
 
 .PHONY: generate
-generate: ## code from ent/schema and the API's document; NAME=add_labels writes the catalog's next migration
+generate: ## code from ent/schema, the API's document and the drawn states; NAME=add_labels writes the catalog's next migration
 	$(GO) generate ./...
 	$(GO) run ./internal/catalogdiff $(if $(NAME),$(NAME),-check)
 
@@ -67,6 +67,17 @@ build: ## bin/manor
 .PHONY: bench
 bench: ## 200 tenants by two versions, through the engine and as raw pgx, three times
 	$(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test -run '^$$' -bench '^BenchmarkApply$$' -benchtime 1x -count 3 -timeout $(TIMEOUT) ./controlplane/migrator
+
+# Minutes of random kills, and which of the points to die at: 1 is every one.
+CHAOS_MINUTES ?= 10
+CHAOS_EVERY ?= 1
+CHAOS = $(if $(PG),MANOR_TEST_PG=$(PG)) CHAOS_MINUTES=$(CHAOS_MINUTES) MANOR_TEST_CRASH_EVERY=$(CHAOS_EVERY) \
+	$(GO) test -v -count 1 -timeout 6h ./internal/chaos
+
+.PHONY: chaos
+chaos: ## workers killed at every point and statement, then ten minutes at random [CHAOS_MINUTES=10] [SEED=42]
+	$(CHAOS) -skip Random
+	$(CHAOS) -run Random $(if $(SEED),-seed $(SEED))
 
 .PHONY: fmt
 fmt: ## gofmt over everything

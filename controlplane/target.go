@@ -38,6 +38,58 @@ func (s TargetStatus) Done() bool {
 	return !slices.Contains(UnfinishedStatuses, s)
 }
 
+// Direction is where a rollout takes a target: there, or back to where it was.
+type Direction string
+
+// The directions.
+const (
+	Up   Direction = "up"
+	Down Direction = "down"
+)
+
+// targetMoves are the status moves that are legal in each direction. A target
+// enters a rollout from "".
+var targetMoves = map[Direction]map[TargetStatus][]TargetStatus{
+	Up: {
+		"":             {TargetPending, TargetDeferred, TargetCurrent, TargetSkipped},
+		TargetPending:  {TargetRunning, TargetSkipped, TargetNeedsAttention},
+		TargetDeferred: {TargetRunning, TargetSkipped, TargetNeedsAttention},
+		TargetUnknown:  {TargetRunning, TargetNeedsAttention},
+		TargetRunning: {TargetPending, TargetDeferred, TargetUnknown,
+			TargetSucceeded, TargetCurrent, TargetSkipped, TargetFailed, TargetNeedsAttention},
+		TargetSucceeded: {TargetNeedsAttention},
+		TargetFailed:    {TargetPending, TargetNeedsAttention},
+		TargetSkipped:   {TargetPending},
+	},
+	Down: {
+		TargetPending:        {TargetRunning},
+		TargetDeferred:       {TargetRunning},
+		TargetUnknown:        {TargetRunning},
+		TargetRunning:        {TargetPending, TargetDeferred, TargetUnknown, TargetRolledBack, TargetSkipped, TargetNeedsAttention},
+		TargetNeedsAttention: {TargetPending},
+	},
+}
+
+// targetTurns are the moves by which a target on its way up, or there, becomes
+// one on its way down.
+var targetTurns = map[TargetStatus][]TargetStatus{
+	TargetPending:        {TargetPending}, // after a part of the versions
+	TargetDeferred:       {TargetPending},
+	TargetUnknown:        {TargetUnknown}, // until its revisions have been read
+	TargetSucceeded:      {TargetPending},
+	TargetFailed:         {TargetPending},
+	TargetNeedsAttention: {TargetPending},
+}
+
+// CanBecome reports whether the move is legal in a direction.
+func (s TargetStatus) CanBecome(next TargetStatus, d Direction) bool {
+	return slices.Contains(targetMoves[d][s], next)
+}
+
+// CanTurn reports whether a target on its way up, or there, may be taken back
+// from this status, and with which it waits for that.
+func (s TargetStatus) CanTurn(next TargetStatus) bool { return slices.Contains(targetTurns[s], next) }
+
 // Target is one tenant in one rollout.
 type Target struct {
 	Rollout    string       `json:"rollout"`

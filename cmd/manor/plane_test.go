@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -62,7 +64,9 @@ func runPlaneScripts(t *testing.T, connect func(*scriptTB) error) {
 //
 //	$SERVER          host:port of a PostgreSQL server that is no cluster yet
 //	$LOGIN           a control login on it, its password in the file control.pw
-//	$EMPTY_CATALOG   the URL of an empty database
+//	$EMPTY_CATALOG   the URL of an empty database, $NAME its name
+//	$COPY            the URL of a database $NAME_copy that is not there
+//	$POSTGRES        the URL of a superuser of that server
 //	v1, v2           migration directories: 2 versions, and 2 more of which the
 //	                 third refuses notes with negative stars
 //	slow             v1 and a version that takes a second
@@ -74,9 +78,17 @@ func setUp(tb *scriptTB) error {
 	if err != nil {
 		return err
 	}
+	catalog := pgtest.Database(tb)
+	u, err := url.Parse(catalog)
+	if err != nil {
+		return err
+	}
+	name := strings.TrimPrefix(u.Path, "/")
+	u.Path += "_copy"
 	for name, value := range map[string]string{
+		"NAME": name, "COPY": u.String(), "POSTGRES": server.URL("postgres"),
 		"SERVER": net.JoinHostPort(server.Host(), strconv.Itoa(server.Port())), "LOGIN": login,
-		"EMPTY_CATALOG": pgtest.Database(tb), "TENANT": sample,
+		"EMPTY_CATALOG": catalog, "TENANT": sample,
 	} {
 		tb.env.Setenv(name, value)
 	}

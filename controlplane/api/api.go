@@ -20,6 +20,7 @@ type Config struct {
 	Tenants  Tenants
 	Releases Releases
 	Rollouts Rollouts
+	Doctor   Doctor
 	Events   Events
 
 	// Schema answers the version the catalog is at, for the health route.

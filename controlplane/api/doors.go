@@ -146,8 +146,20 @@ func (s *server) planRollback(ctx context.Context, by controlplane.Actor, in *id
 	return plan, err
 }
 
+func (s *server) listWorkers(ctx context.Context, by controlplane.Actor, _ *none) (controlplane.Page[controlplane.Worker], error) {
+	return list(s.Rollouts.Workers(ctx, by))
+}
+
 func (s *server) status(ctx context.Context, by controlplane.Actor, _ *none) (*controlplane.FleetStatus, error) {
 	return s.Rollouts.Status(ctx, by)
+}
+
+func (s *server) verifyStatus(ctx context.Context, by controlplane.Actor, in *body[verify]) (*controlplane.Verification, error) {
+	return s.Doctor.Verify(ctx, by, in.Body.DryRun)
+}
+
+func (s *server) doctor(ctx context.Context, by controlplane.Actor, in *body[examine]) (*controlplane.Checkup, error) {
+	return s.Doctor.Examine(ctx, by, in.Body.Fix)
 }
 
 func (s *server) health(ctx context.Context, _ controlplane.Actor, _ *none) (*controlplane.Health, error) {

@@ -54,6 +54,16 @@ type purge struct {
 	DryRun  bool   `json:"dry_run,omitempty" doc:"check everything, change nothing"`
 }
 
+// verify is the body of verify-status.
+type verify struct {
+	DryRun bool `json:"dry_run,omitempty" doc:"only compare"`
+}
+
+// examine is the body of doctor.
+type examine struct {
+	Fix bool `json:"fix,omitempty" doc:"mend what is safe; default: change nothing"`
+}
+
 // newDefault is the body of set-default-release.
 type newDefault struct {
 	Version string `json:"version,omitempty" doc:"default: the last of the release"`

@@ -59,6 +59,7 @@ func describe(doc *huma.OpenAPI) {
 	rollout["state"].Enum = enum(controlplane.RolloutStates)
 	rollout["on_error"].Enum = enum(controlplane.OnErrors)
 	schemas["Target"].Properties["status"].Enum = enum(controlplane.TargetStatuses)
+	schemas["Finding"].Properties["kind"].Enum = enum(controlplane.FindingKinds)
 
 	schemas["ClusterChange"].Properties["state"].Description = words(controlplane.ClusterStates)
 	schemas["NewTenant"].Properties["isolation"].Description = words(controlplane.Isolations)

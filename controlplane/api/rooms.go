@@ -48,7 +48,14 @@ type Rollouts interface {
 	Retry(ctx context.Context, by controlplane.Actor, id string) (*controlplane.Rollout, error)
 	Rollback(ctx context.Context, by controlplane.Actor, id string, r controlplane.RollbackRequest) (*controlplane.Rollout, error)
 	PlanRollback(ctx context.Context, by controlplane.Actor, id string, r controlplane.RollbackRequest) (*controlplane.RollbackPlan, error)
+	Workers(ctx context.Context, by controlplane.Actor) ([]controlplane.Worker, error)
 	Status(ctx context.Context, by controlplane.Actor) (*controlplane.FleetStatus, error)
+}
+
+// Doctor is what the API asks of the room that compares the catalog with what there is.
+type Doctor interface {
+	Verify(ctx context.Context, by controlplane.Actor, dryRun bool) (*controlplane.Verification, error)
+	Examine(ctx context.Context, by controlplane.Actor, fix bool) (*controlplane.Checkup, error)
 }
 
 // Events is what the API asks of the event log.

@@ -49,6 +49,7 @@ type (
 	tenants  struct{ *script }
 	releases struct{ *script }
 	rollouts struct{ *script }
+	doctor   struct{ *script }
 )
 
 type (
@@ -144,6 +145,17 @@ func (r rollouts) Rollback(_ ctx, by actor, id string, q controlplane.RollbackRe
 func (r rollouts) PlanRollback(_ ctx, by actor, id string, q controlplane.RollbackRequest) (*controlplane.RollbackPlan, error) {
 	return play[*controlplane.RollbackPlan](r.script, "Rollouts.PlanRollback", by, id, q)
 }
+func (r rollouts) Workers(_ ctx, by actor) ([]controlplane.Worker, error) {
+	return play[[]controlplane.Worker](r.script, "Rollouts.Workers", by)
+}
 func (r rollouts) Status(_ ctx, by actor) (*controlplane.FleetStatus, error) {
 	return play[*controlplane.FleetStatus](r.script, "Rollouts.Status", by)
+}
+
+func (d doctor) Verify(_ ctx, by actor, dryRun bool) (*controlplane.Verification, error) {
+	return play[*controlplane.Verification](d.script, "Doctor.Verify", by, dryRun)
+}
+
+func (d doctor) Examine(_ ctx, by actor, fix bool) (*controlplane.Checkup, error) {
+	return play[*controlplane.Checkup](d.script, "Doctor.Examine", by, fix)
 }

@@ -59,7 +59,10 @@ func (s *server) routes() []route {
 		{post, "/v1/rollouts/{id}/rollback", "rollback-rollout", "Take the tenants of a rollout back", call(s.rollbackRollout)},
 		{post, "/v1/rollouts/{id}/rollback/plan", "plan-rollback", "Say what a rollback undoes and what it cannot", call(s.planRollback)},
 
+		{get, "/v1/workers", "list-workers", "List the workers and what each does now", call(s.listWorkers)},
 		{get, "/v1/status", "status", "Show the fleet by version", call(s.status)},
+		{post, "/v1/status/verify", "verify-status", "Compare the catalog with the tenants' stamps, and correct it", call(s.verifyStatus)},
+		{post, "/v1/doctor", "doctor", "Look for orphans, ghosts and work undone, and mend what is safe", call(s.doctor)},
 		{get, "/v1/events", "watch-events", "Stream events as they are committed", stream(s.watchEvents)},
 		{get, "/v1/events/head", "head-of-events", "Show the cursor of the last event", call(s.headOfEvents)},
 		{get, "/v1/health", "health", "Show that the control plane is up", call(s.health)},

@@ -51,7 +51,7 @@ type edge struct {
 func newEdge() *edge {
 	e := &edge{script: &script{}, events: newEventLog(), log: &logged{}}
 	e.handler = api.New(api.Config{
-		Fleet: fleet{e.script}, Tenants: tenants{e.script}, Releases: releases{e.script}, Rollouts: rollouts{e.script},
+		Fleet: fleet{e.script}, Tenants: tenants{e.script}, Releases: releases{e.script}, Rollouts: rollouts{e.script}, Doctor: doctor{e.script},
 		Events: e.events, Version: "1.2.3",
 		Schema: func(context.Context) (string, error) { return play[string](e.script, "Schema", actor{}) },
 		Logger: slog.New(slog.NewTextHandler(e.log, nil)),

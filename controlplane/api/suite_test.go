@@ -53,6 +53,14 @@ var (
 	back       = controlplane.RollbackPlan{Rollout: "r_ab", Tenants: 2, Versions: release.Versions, Irreversible: results}
 	status     = controlplane.FleetStatus{Tenants: 3, Behind: 1, States: map[controlplane.TenantState]int{controlplane.TenantActive: 3},
 		Versions: []controlplane.VersionStatus{{Version: "1", Tenants: 3}}, Clusters: []controlplane.ClusterStatus{{Cluster: "eu-1", State: controlplane.ClusterActive, Versions: map[string]int{"1": 3}}}, Rollouts: []controlplane.Rollout{rollout}}
+	workers = []controlplane.Worker{{ID: "host/1-ab", Version: "v1", StartedAt: at, SeenAt: at, Silent: true, Batches: []controlplane.WorkerBatch{
+		{Rollout: "r_ab", Batch: 2, Cluster: "eu-1", Since: at, Targets: 20, Done: 3, InHand: []controlplane.InHand{{Tenant: "acme", Since: at}}}}}}
+	away         = controlplane.Unreached{Cluster: "eu-1", Database: "manor_shared_001", Tenants: 3, Error: controlplane.Errorf(controlplane.Unavailable, "no answer").WithHint("try again")}
+	verification = controlplane.Verification{Tenants: 3, Agree: 1, AtWork: 1, DurationMS: 12, Unreached: []controlplane.Unreached{away},
+		Differences: []controlplane.Difference{{Tenant: "acme", TenantID: "t_1", Cluster: "eu-1", Catalog: "2", Stamp: "1", Actual: "1", Reason: "r", Corrected: true}}}
+	checkup = controlplane.Checkup{Clusters: 1, Databases: 2, Tenants: 3, Fix: true, DurationMS: 12, Unreached: []controlplane.Unreached{away},
+		Findings: []controlplane.Finding{{Kind: controlplane.FindingInvalidIndex, Cluster: "eu-1", Tenant: "acme", Object: "t_x.i", Message: "m", Remedy: "r", Advice: "a",
+			Error: controlplane.Errorf(controlplane.Conflict, "busy")}}}
 	dsn    = controlplane.DSN{Tenant: "acme", Hosts: []string{"db:5432"}, Database: "d", Schema: "t_x", User: "t_x_a", Password: "s3cret", TLS: cluster.TLS, Generation: 3, Version: "1"}
 	bare   = controlplane.DSN{Tenant: "acme", Hosts: []string{"db:5432"}, Database: "d", Schema: "t_x", User: "t_x_a", TLS: cluster.TLS, Generation: 3, Version: "1"}
 	prints = []controlplane.FingerprintGroup{{Version: "1", Server: 15, Fingerprint: "f", Objects: 9, Tenants: 2, Examples: []string{"acme"}}}
@@ -142,8 +150,14 @@ var trips = []trip{
 		call: func(x context.Context, c *client.Client) (any, error) {
 			return returned(c.PlanRollback(x, "r_ab", controlplane.RollbackRequest{DryRun: true}))
 		}},
+	{method: "ListWorkers", door: "Rollouts.Workers", answer: workers,
+		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.ListWorkers(x)) }},
 	{method: "Status", door: "Rollouts.Status", answer: &status,
 		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.Status(x)) }},
+	{method: "VerifyStatus", door: "Doctor.Verify", args: []any{true}, answer: &verification,
+		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.VerifyStatus(x, true)) }},
+	{method: "Doctor", door: "Doctor.Examine", args: []any{true}, answer: &checkup,
+		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.Doctor(x, true)) }},
 	{method: "Health", door: "Schema", answer: "20260801", want: &controlplane.Health{Version: "1.2.3", Schema: "20260801"},
 		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.Health(x)) }},
 }
@@ -213,7 +227,7 @@ func TestTheSuiteCoversEveryMethodDoorAndRoute(t *testing.T) {
 		}
 	}
 	rooms := map[string]reflect.Type{"Fleet": reflect.TypeFor[api.Fleet](), "Tenants": reflect.TypeFor[api.Tenants](),
-		"Releases": reflect.TypeFor[api.Releases](), "Rollouts": reflect.TypeFor[api.Rollouts]()}
+		"Releases": reflect.TypeFor[api.Releases](), "Rollouts": reflect.TypeFor[api.Rollouts](), "Doctor": reflect.TypeFor[api.Doctor]()}
 	for room, doorsOf := range rooms {
 		for m := range doorsOf.Methods() {
 			if !slices.Contains(doors, room+"."+m.Name) {

@@ -22,13 +22,15 @@ import (
 type Config struct {
 	Connections int    // at most; default: 16, never below 4
 	Application string // application_name; default: manor
+	Copy        bool   // whether to write also to a copy that was not claimed: to migrate and to claim it
 }
 
 // Catalog is an open catalog. Safe for concurrent use.
 type Catalog struct {
-	pool *pgxpool.Pool
-	db   *sql.DB
-	ent  *ent.Client
+	pool  *pgxpool.Pool
+	db    *sql.DB
+	ent   *ent.Client
+	watch *watch
 }
 
 // schemaName is where the catalog's tables are. search_path is set to it on
@@ -44,7 +46,8 @@ const connectTimeout = 5 * time.Second
 // Open connects to the catalog. Unavailable when nothing answers, Refused when
 // the login is, when the database does not exist or the server is too old.
 func Open(ctx context.Context, url controlplane.Secret, c Config) (*Catalog, error) {
-	config, err := poolConfig(url, c)
+	watch := &watch{trusted: c.Copy}
+	config, err := poolConfig(url, c, watch)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +59,7 @@ func Open(ctx context.Context, url controlplane.Secret, c Config) (*Catalog, err
 		pool.Close()
 		return nil, explain(err, where(config.ConnConfig))
 	}
-	cat := &Catalog{pool: pool, db: stdlib.OpenDBFromPool(pool)}
+	cat := &Catalog{pool: pool, db: stdlib.OpenDBFromPool(pool), watch: watch}
 	cat.ent = ent.NewClient(ent.Driver(explained{entsql.OpenDB(dialect.Postgres, cat.db), cat}))
 	return cat, nil
 }
@@ -76,7 +79,7 @@ func (d explained) Exec(ctx context.Context, query string, args, result any) err
 	return d.catalog.Explain(d.Driver.Exec(ctx, query, args, result))
 }
 
-func poolConfig(url controlplane.Secret, c Config) (*pgxpool.Config, error) {
+func poolConfig(url controlplane.Secret, c Config, w *watch) (*pgxpool.Config, error) {
 	if url.Empty() {
 		return nil, controlplane.Errorf(controlplane.Invalid, "the catalog's URL is missing").
 			WithHint("set MANOR_CATALOG=postgres://user@host/database")
@@ -102,15 +105,17 @@ func poolConfig(url controlplane.Secret, c Config) (*pgxpool.Config, error) {
 	conn.RuntimeParams["search_path"] = schemaName
 	// A transaction left open would hold events back from every reader.
 	conn.RuntimeParams["idle_in_transaction_session_timeout"] = "60s"
-	config.AfterConnect = readTimesAsUTC
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		readTimesAsUTC(conn)
+		return w.connected(ctx, conn)
+	}
 	return config, nil
 }
 
-func readTimesAsUTC(_ context.Context, conn *pgx.Conn) error {
+func readTimesAsUTC(conn *pgx.Conn) {
 	conn.TypeMap().RegisterType(&pgtype.Type{
 		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
 	})
-	return nil
 }
 
 func checkServer(ctx context.Context, pool *pgxpool.Pool) error {
@@ -141,3 +146,6 @@ func (c *Catalog) Pool() *pgxpool.Pool { return c.pool }
 // Ent is the client for reads outside a transaction. Inside [Catalog.InTx] it
 // would silently use another connection.
 func (c *Catalog) Ent() *ent.Client { return c.ent }
+
+// Name is the name of the catalog's database.
+func (c *Catalog) Name() string { return c.pool.Config().ConnConfig.Database }

@@ -60,6 +60,8 @@ func explainServer(pg *pgconn.PgError, err error, catalog string) error {
 		e := controlplane.Errorf(controlplane.Refused, "connecting to the catalog, %s: %s", catalog, pg.Message)
 		e.Cause = err
 		return e.WithHint("check the login, the password and the database in MANOR_CATALOG")
+	case pg.Code == readOnly:
+		return unavailable(err, catalog, "it takes no writes")
 	case class == "08" || slices.Contains([]string{"53300", "57P01", "57P02", "57P03"}, pg.Code):
 		return unavailable(err, catalog, pg.Message)
 	}
@@ -75,4 +77,13 @@ func unavailable(err error, catalog, why string) error {
 
 // Explain turns trouble with the catalog's server, met outside [Catalog.InTx],
 // into an *Error that names the server; other errors stay as they are.
-func (c *Catalog) Explain(err error) error { return explain(err, c.where()) }
+func (c *Catalog) Explain(err error) error {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == readOnly && c.watch.copied.Load() {
+		return c.isCopy(err)
+	}
+	return explain(err, c.where())
+}
+
+// readOnly is the SQLSTATE of a write that the server, or our own setting, does
+// not take.
+const readOnly = "25006"

@@ -22,3 +22,20 @@ func (c *Catalog) TryLock(ctx context.Context, name string) (unlock func(), ok b
 	}
 	return unlock, true, nil
 }
+
+// Locked tells which of the names are locked by [Catalog.TryLock] now.
+func (c *Catalog) Locked(ctx context.Context, names []string) (map[string]bool, error) {
+	rows, _ := c.pool.Query(ctx, `SELECT n FROM unnest($1::text[]) n
+		WHERE hashtextextended(n, 0) IN (SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
+			WHERE locktype = 'advisory' AND granted AND objsubid = 1
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`, names)
+	held, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, c.Explain(fmt.Errorf("looking at who works on what: %w", err))
+	}
+	locked := make(map[string]bool, len(held))
+	for _, name := range held {
+		locked[name] = true
+	}
+	return locked, nil
+}

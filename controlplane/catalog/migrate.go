@@ -41,6 +41,7 @@ type Status struct {
 	Latest  string   `json:"latest"`  // last version that this binary has
 	Pending []string `json:"pending"` // versions that `manor catalog migrate` would run
 	Newer   bool     `json:"newer"`   // the catalog has versions that this binary does not know
+	Copy    bool     `json:"copy"`    // it was copied from another catalog and is to be claimed before it is written to
 }
 
 // Status reads where the catalog is. It changes nothing.
@@ -53,7 +54,9 @@ func (c *Catalog) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, c.Explain(fmt.Errorf("reading the catalog's version: %w", err))
 	}
-	return compare(r.Versions(), applied), nil
+	s := compare(r.Versions(), applied)
+	s.Copy = c.watch.copied.Load()
+	return s, nil
 }
 
 // applied lists the versions that ran to their end, in order.
@@ -113,7 +116,7 @@ func newer(s Status) error {
 }
 
 // Migrate brings the catalog to this binary's version and returns the versions
-// that ran. On a catalog that is there already it does nothing.
+// that ran. On a catalog that is there already it does nothing; a copy stays one.
 func (c *Catalog) Migrate(ctx context.Context) ([]string, error) {
 	s, err := c.Status(ctx)
 	if err != nil {
@@ -130,8 +133,8 @@ func (c *Catalog) Migrate(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return applied, c.explainMigrate(err)
 	}
-	if err := c.incarnate(ctx); err != nil {
-		return applied, c.Explain(fmt.Errorf("giving the catalog its incarnation: %w", err))
+	if err := errors.Join(c.keep(ctx, incarnation, rand.Text()), c.settle(ctx)); err != nil {
+		return applied, c.Explain(fmt.Errorf("giving the catalog its incarnation and its place: %w", err))
 	}
 	return applied, nil
 }
@@ -154,9 +157,9 @@ func (c *Catalog) explainMigrate(err error) error {
 	return c.Explain(fmt.Errorf("migrating the catalog: %w", err))
 }
 
-func (c *Catalog) incarnate(ctx context.Context) error {
-	return c.ent.Setting.Create().SetID(incarnation).SetValue(rand.Text()).
-		OnConflictColumns(setting.FieldID).Ignore().Exec(ctx)
+// keep stores a setting that does not exist yet.
+func (c *Catalog) keep(ctx context.Context, key, value string) error {
+	return c.ent.Setting.Create().SetID(key).SetValue(value).OnConflictColumns(setting.FieldID).Ignore().Exec(ctx)
 }
 
 // Incarnation is the random name that the catalog got when it was first

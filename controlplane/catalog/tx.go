@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/internal/failpoint"
 )
 
 // entClient hides the embedded field's name.
@@ -65,10 +66,11 @@ func (tx *Tx) Now(ctx context.Context) (now time.Time, err error) {
 // after a deadlock or serialization failure, so it may have no effects outside
 // the transaction; in particular it dials no cluster.
 func (c *Catalog) InTx(ctx context.Context, f func(tx *Tx) error) error {
+	place := failpoint.Caller()
 	policy := backoff.NewExponentialBackOff()
 	policy.InitialInterval, policy.MaxInterval = 5*time.Millisecond, 100*time.Millisecond
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := c.inTx(ctx, f)
+		err := c.inTx(ctx, place, f)
 		if err != nil && !nothingHappened(err) {
 			err = backoff.Permanent(err)
 		}
@@ -77,7 +79,7 @@ func (c *Catalog) InTx(ctx context.Context, f func(tx *Tx) error) error {
 	return c.Explain(err)
 }
 
-func (c *Catalog) inTx(ctx context.Context, f func(tx *Tx) error) (err error) {
+func (c *Catalog) inTx(ctx context.Context, place failpoint.Place, f func(tx *Tx) error) (err error) {
 	conn, err := c.db.Conn(ctx)
 	if err != nil {
 		return err
@@ -98,7 +100,10 @@ func (c *Catalog) inTx(ctx context.Context, f func(tx *Tx) error) (err error) {
 		return err
 	}
 	done = true
-	return etx.Commit()
+	place.Reach("commit")
+	err = etx.Commit()
+	place.Reach("committed")
+	return err
 }
 
 // notDone drops the answer of a rollback that came after the transaction's

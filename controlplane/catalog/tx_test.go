@@ -136,7 +136,7 @@ func TestEntAndTheLentConnectionShareTheTransaction(t *testing.T) {
 			return err
 		}
 		n, err := tx.Setting.Query().Count(t.Context())
-		if err == nil && n != 3 { // and the incarnation
+		if err == nil && n != 4 { // and the incarnation and the place
 			t.Errorf("ent sees %d settings", n)
 		}
 		if n := tenants(t, cat); n != 0 {

@@ -251,6 +251,11 @@ func (c *Client) Health(ctx context.Context) (*controlplane.Health, error) {
 	return call[*controlplane.Health](ctx, c, http.MethodGet, in("health"), nil, nil)
 }
 
+// ListWorkers lists the processes that work on the catalog, with what each does now.
+func (c *Client) ListWorkers(ctx context.Context) ([]controlplane.Worker, error) {
+	return items(call[controlplane.Page[controlplane.Worker]](ctx, c, http.MethodGet, in("workers"), nil, nil))
+}
+
 // Status is the fleet by version.
 func (c *Client) Status(ctx context.Context) (*controlplane.FleetStatus, error) {
 	return call[*controlplane.FleetStatus](ctx, c, http.MethodGet, in("status"), nil, nil)

@@ -43,8 +43,9 @@ func (g *Gate) Dial(ctx context.Context, network, address string) (net.Conn, err
 	return &gated{Conn: conn, gate: g}, err
 }
 
-// loginWrites are the startup packet and the two answers of SCRAM.
-const loginWrites = 3
+// loginWrites are the startup packet, the two answers of SCRAM and the question
+// which server it is.
+const loginWrites = 4
 
 type gated struct {
 	net.Conn

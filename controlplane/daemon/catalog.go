@@ -4,18 +4,24 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
+	"os/user"
+	"strconv"
 
+	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/doctor"
+	"github.com/manorhq/manor/controlplane/fleet"
 	"github.com/manorhq/manor/controlplane/secret"
 	"github.com/manorhq/manor/controlplane/work"
 )
 
 // MigrateCatalog brings the catalog, and the jobs' tables in it, to this
 // binary's version and returns the versions that ran. A new catalog gets a key
-// file if there is none.
+// file if there is none. A copy of a catalog is migrated too, and stays a copy.
 func MigrateCatalog(ctx context.Context, c Config) ([]string, error) {
-	cat, err := catalog.Open(ctx, c.Catalog, catalog.Config{})
+	cat, err := catalog.Open(ctx, c.Catalog, catalog.Config{Copy: true})
 	if err != nil {
 		return nil, err
 	}
@@ -53,4 +59,42 @@ func CatalogStatus(ctx context.Context, c Config) (catalog.Status, error) {
 	}
 	defer cat.Close()
 	return cat.Status(ctx)
+}
+
+// ClaimCatalog makes a catalog of its own out of a copy. It works on the catalog
+// alone and needs no service; one that runs on it would refuse to work.
+func ClaimCatalog(ctx context.Context, c Config, n controlplane.NewClaim) (*controlplane.Claim, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	cat, err := catalog.Open(ctx, c.Catalog, catalog.Config{Copy: true})
+	if err != nil {
+		return nil, err
+	}
+	defer cat.Close()
+	if err := cat.Check(ctx); err != nil {
+		return nil, err
+	}
+	keys, err := secret.OpenKeyring(c.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	presence := work.Join(cat, work.Process{ID: workerName(), Version: c.Version}, c.Logger)
+	d := &Daemon{config: c, presence: presence, fleet: fleet.New(cat, keys, presence, c.Dial)}
+	if err := d.fleet.CheckKey(ctx); err != nil {
+		return nil, err
+	}
+	d.live(ctx)
+	defer d.leave()
+	return doctor.Claim(ctx, cat, d.fleet, operator(), n)
+}
+
+// operator is the user of this process: whoever works on the catalog itself
+// speaks to no API that would know.
+func operator() controlplane.Actor {
+	u, err := user.Current()
+	if err != nil || u.Username == "" {
+		return controlplane.Actor{Kind: "user", Name: "uid-" + strconv.Itoa(os.Getuid())}
+	}
+	return controlplane.Actor{Kind: "user", Name: u.Username}
 }

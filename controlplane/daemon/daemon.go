@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/api"
 	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/doctor"
 	"github.com/manorhq/manor/controlplane/event"
 	"github.com/manorhq/manor/controlplane/fleet"
 	"github.com/manorhq/manor/controlplane/provision"
@@ -63,11 +66,16 @@ type Daemon struct {
 	fleet    *fleet.Service
 	rollouts *rollout.Service
 	queue    *work.Queue
+	presence *work.Presence
 	handler  http.Handler
 
 	stopWork context.CancelFunc
 	working  sync.WaitGroup
+	idle     chan struct{} // closed when no jobs are worked any more
 	workErr  error
+
+	vanish context.CancelFunc
+	living sync.WaitGroup // what goes on until the last tenant in hand is finished
 }
 
 // New opens the catalog and furnishes the rooms. A catalog that is not
@@ -88,17 +96,20 @@ func New(ctx context.Context, c Config) (*Daemon, error) {
 	queue := work.New(cat, work.Config{
 		Concurrency: decisionJobs, Lanes: map[string]int{tenant.Lane: tenantJobs, rollout.Lane: batchJobs},
 		Drain: drain, Logger: c.Logger})
-	clusters := fleet.New(cat, keys, c.Dial)
+	presence := work.Join(cat, work.Process{ID: workerName(), Version: c.Version, Works: c.Workers}, c.Logger)
+	clusters := fleet.New(cat, keys, presence, c.Dial)
 	if err := clusters.CheckKey(ctx); err != nil {
 		cat.Close()
 		return nil, err
 	}
 	releases := release.New(cat, clusters)
 	tenants := tenant.New(cat, keys, clusters, provision.New(cat, keys, clusters), releases, queue)
-	rollouts := rollout.New(cat, clusters, releases, queue, c.Logger, workerName())
+	rollouts := rollout.New(cat, clusters, releases, queue, c.Logger, presence.ID())
 	handler := api.New(api.Config{Fleet: clusters, Tenants: tenants, Releases: releases, Rollouts: rollouts,
+		Doctor: doctor.New(cat, clusters, releases, tenants, rollouts, c.Logger),
 		Events: event.NewLog(cat), Schema: schemaOf(cat), Version: c.Version, Logger: c.Logger})
-	return &Daemon{config: c, catalog: cat, fleet: clusters, rollouts: rollouts, queue: queue, handler: handler}, nil
+	return &Daemon{config: c, catalog: cat, fleet: clusters, rollouts: rollouts, queue: queue, presence: presence, handler: handler,
+		idle: make(chan struct{})}, nil
 }
 
 // openChecked opens a catalog that this binary may write to.
@@ -121,29 +132,67 @@ func schemaOf(cat *catalog.Catalog) func(context.Context) (string, error) {
 	}
 }
 
-// workerName is how this process signs its leases.
+// workerName is how this process signs its leases. No other process ever has
+// the same, also where each runs as process 1 of a container.
 func workerName() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return fmt.Sprintf("%s/%d", host, os.Getpid())
+	return fmt.Sprintf("%s/%d-%s", host, os.Getpid(), strings.ToLower(rand.Text()[:4]))
 }
 
 // Start begins to work jobs, when Config.Workers says so. ctx bounds only the
-// start; Stop ends the work.
+// start; Stop ends the work. On a copy of a catalog that was not claimed nobody
+// works.
 func (d *Daemon) Start(ctx context.Context) error {
 	if !d.config.Workers {
+		d.live(ctx)
 		return nil
 	}
+	if err := d.catalog.CheckPlace(ctx); err != nil {
+		return err
+	}
+	d.live(ctx)
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stopWork = stop
 	d.working.Go(func() {
+		defer close(d.idle)
 		if d.workErr = d.queue.Run(working); d.workErr != nil {
 			d.config.Logger.Error("this process works no jobs any more", "err", d.workErr)
 		}
 	})
 	return nil
+}
+
+// Name is how this process is known to the others: on the list of workers, in
+// leases.
+func (d *Daemon) Name() string { return d.presence.ID() }
+
+// Wait returns when ctx ends, or with an error when this process has ceased to
+// work jobs unasked.
+func (d *Daemon) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.idle:
+		return d.workErr
+	}
+}
+
+// live lets the other processes see this one, and looks after its connections.
+func (d *Daemon) live(ctx context.Context) {
+	living, vanish := context.WithCancel(context.WithoutCancel(ctx))
+	d.vanish = vanish
+	for what, loop := range map[string]func(context.Context) error{
+		"tell the others that it ends": d.presence.Run, "give its connections back": d.fleet.Run,
+	} {
+		d.living.Go(func() {
+			if err := loop(living); err != nil {
+				d.config.Logger.Warn("this process could not "+what, "err", err)
+			}
+		})
+	}
 }
 
 // Handler is the API.
@@ -212,9 +261,18 @@ func (d *Daemon) Stop(ctx context.Context) error {
 		d.stopWork()
 		errs = multierror.Append(errs, d.waitForWork(ctx))
 	}
-	d.fleet.Close()
+	d.leave()
 	d.catalog.Close()
 	return errs.ErrorOrNil()
+}
+
+// leave ends what live began.
+func (d *Daemon) leave() {
+	d.fleet.Close()
+	if d.vanish != nil {
+		d.vanish()
+		d.living.Wait()
+	}
 }
 
 func (d *Daemon) waitForWork(ctx context.Context) error {

@@ -2,70 +2,119 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"reflect"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/pg"
 	"github.com/manorhq/manor/ent"
 	"github.com/manorhq/manor/ent/cluster"
+	"github.com/manorhq/manor/ent/database"
+	"github.com/manorhq/manor/internal/failpoint"
 )
 
 const (
 	maintenanceDatabase = "postgres" // every cluster has it, managed ones too
 	applicationName     = "manor"
 
-	maxControlConns = 4  // per cluster and process
-	maxSharedConns  = 16 // per shared database and process
-	maxOwnConns     = 2  // per tenant's own database and process
-
-	// idleTime is how long an unused connection stays. Short: a backend of a
-	// tenant's database is of use to nobody else.
-	idleTime = 5 * time.Second
-
-	// usesPerBackend replaces a backend before its relation cache has grown by
-	// 370 KiB for each of more tenants than this.
-	usesPerBackend = 200
+	// restTime is when a server ends a session that does nothing, also in a
+	// transaction. No pool keeps one as long, but a process that was stopped does:
+	// its sessions are gone before others take over what was allotted to it.
+	restTime = "15s"
 )
 
-// Way is the way into a database with one login.
+// Way is the way into a database with one login. Its connections are pooled,
+// and count among those that Manor may have to the cluster.
 type Way struct {
-	pool  *pgxpool.Pool
-	where string // for errors
+	pool  *pool
+	key   wayKey
+	login pg.Login
+	dial  pgconn.DialFunc         // nil: as pgx does
+	prove pgconn.AfterConnectFunc // nil: any server will do
+	where string                  // for errors
 }
 
-// Do runs f on a connection, which goes back when f returns.
+// Do runs f on a connection, which goes back when f returns. When there is none
+// for some seconds the error is [ErrNoConnection]. f must not ask for another
+// one by Do, since others may do the same: that is what Beside is for.
 func (w *Way) Do(ctx context.Context, f func(*pgx.Conn) error) error {
-	loan, err := w.pool.Acquire(ctx)
+	return w.do(ctx, failpoint.Caller(), f)
+}
+
+// Beside is Do for who has a connection to the same cluster in hand already,
+// or is done with this one at once: it gets one also when all are in use.
+func (w *Way) Beside(ctx context.Context, f func(*pgx.Conn) error) error {
+	return w.on(ctx, true, f)
+}
+
+func (w *Way) do(ctx context.Context, place failpoint.Place, f func(*pgx.Conn) error) error {
+	return w.on(ctx, false, func(conn *pgx.Conn) error {
+		place.Reach("before")
+		err := f(conn)
+		place.Reach("after")
+		return err
+	})
+}
+
+func (w *Way) on(ctx context.Context, second bool, f func(*pgx.Conn) error) error {
+	s, err := w.pool.borrow(ctx, w, second)
 	if err != nil {
-		return pg.ConnectError(w.where, err)
+		return w.failed(err)
 	}
-	defer loan.Release()
-	return f(loan.Conn())
+	defer w.pool.giveBack(s, second)
+	return f(s.conn)
+}
+
+// failed is the error of who got no connection. That of another server behind
+// the address stays what it is for package pg: trouble of the cluster's.
+func (w *Way) failed(err error) error {
+	err = pg.ConnectError(w.where, err)
+	if e, ok := errors.AsType[*controlplane.Error](err); ok && errors.Is(err, ErrOtherServer) {
+		e.Code = controlplane.Refused
+		return e.WithHint("`manor cluster set %s --host HOST` gives the address that it has now; add another server as a cluster of its own", w.pool.called())
+	}
+	return err
+}
+
+// config is how a connection is opened.
+func (w *Way) config() (*pgx.ConnConfig, error) {
+	config, err := w.login.Config(w.key.database, applicationName)
+	if err != nil {
+		return nil, err
+	}
+	if w.dial != nil {
+		config.DialFunc = w.dial
+	}
+	config.DialFunc = failpoint.Dial("cluster", config.DialFunc)
+	config.RuntimeParams["idle_session_timeout"] = restTime
+	config.RuntimeParams["idle_in_transaction_session_timeout"] = restTime
+	config.AfterConnect = w.prove
+	return config, nil
 }
 
 // AsControl runs f on a connection of a cluster's control login.
 func (s *Service) AsControl(ctx context.Context, clusterID string, f func(*pgx.Conn) error) error {
+	place := failpoint.Caller()
 	way, err := s.control(ctx, clusterID)
 	if err != nil {
 		return err
 	}
-	return way.Do(ctx, f)
+	return way.do(ctx, place, f)
 }
 
 // AsOwner runs f on a connection of a database's owner.
 func (s *Service) AsOwner(ctx context.Context, databaseID string, f func(*pgx.Conn) error) error {
+	place := failpoint.Caller()
 	way, err := s.Owner(ctx, databaseID)
 	if err != nil {
 		return err
 	}
-	return way.Do(ctx, f)
+	return way.do(ctx, place, f)
 }
 
 // control resolves a cluster to the way in as its control login.
@@ -79,11 +128,19 @@ func (s *Service) control(ctx context.Context, clusterID string) (*Way, error) {
 		return nil, fmt.Errorf("open the password of cluster %s: %w", row.Name, err)
 	}
 	login := pg.Login{Address: row.Address, User: row.Login, Password: password, TLS: row.TLS}
-	pool, err := s.pools.get(row.ID, login, maintenanceDatabase, maxControlConns)
-	if err != nil {
-		return nil, err
+	return s.way(row, login, maintenanceDatabase, "cluster "+row.Name), nil
+}
+
+// way is the way into a database of a cluster.
+func (s *Service) way(row *ent.Cluster, login pg.Login, database, where string) *Way {
+	pool := s.pool(row.ID)
+	pool.know(row.Name, row.Connections)
+	w := &Way{pool: pool, login: login, dial: s.dial, where: where,
+		key: wayKey{database, login.User, login.Address.String(), login.Password, login.TLS}}
+	if row.SystemID != "" {
+		w.prove = proveServer(row.SystemID)
 	}
-	return &Way{pool: pool, where: "cluster " + row.Name}, nil
+	return w
 }
 
 // CheckKey refuses a keyring that does not open what the catalog holds, before
@@ -103,9 +160,12 @@ func (s *Service) CheckKey(ctx context.Context) error {
 	return nil
 }
 
-// Owner resolves a database to the way in as its owner; connections are
-// pooled per database.
+// Owner resolves a database to the way in as its owner. What it resolved holds
+// for a moment: those who work in a shared database ask for every tenant.
 func (s *Service) Owner(ctx context.Context, databaseID string) (*Way, error) {
+	if way := s.resolved.get(databaseID); way != nil {
+		return way, nil
+	}
 	row, err := s.Database(ctx, databaseID)
 	if err != nil {
 		return nil, err
@@ -114,102 +174,49 @@ func (s *Service) Owner(ctx context.Context, databaseID string) (*Way, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster of database %s: %w", row.Name, err)
 	}
+	way, err := s.owner(row, c)
+	if err != nil {
+		return nil, err
+	}
+	s.resolved.put(databaseID, way)
+	return way, nil
+}
+
+// Owners are the ways into several databases, by id, for no more questions than
+// one costs. A database that is not there any more is not among them.
+func (s *Service) Owners(ctx context.Context, databaseIDs []string) (map[string]*Way, error) {
+	rows, err := s.cat.Ent().Database.Query().Where(database.IDIn(databaseIDs...)).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read %d databases: %w", len(databaseIDs), err)
+	}
+	all, err := s.cat.Ent().Cluster.Query().All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the clusters: %w", err)
+	}
+	clusters := make(map[string]*ent.Cluster, len(all))
+	for _, c := range all {
+		clusters[c.ID] = c
+	}
+	ways := make(map[string]*Way, len(rows))
+	for _, row := range rows {
+		c := clusters[row.ClusterID]
+		if c == nil {
+			continue
+		}
+		if ways[row.ID], err = s.owner(row, c); err != nil {
+			return nil, err
+		}
+	}
+	return ways, nil
+}
+
+func (s *Service) owner(row *ent.Database, c *ent.Cluster) (*Way, error) {
 	password, err := s.keys.Open(row.SealedPassword, row.Owner, sealedOwner)
 	if err != nil {
 		return nil, fmt.Errorf("open the password of %s: %w", row.Owner, err)
 	}
-	size := int32(maxOwnConns)
-	if row.Isolation == string(controlplane.IsolationSchema) {
-		size = maxSharedConns
-	}
 	login := pg.Login{Address: c.Address, User: row.Owner, Password: password, TLS: c.TLS}
-	pool, err := s.pools.get(row.ID, login, row.Name, size)
-	if err != nil {
-		return nil, err
-	}
-	return &Way{pool: pool, where: "database " + row.Name + " on cluster " + c.Name}, nil
-}
-
-// pools holds one pool per cluster (control) and database (owner), by id.
-type pools struct {
-	dial pgconn.DialFunc // nil: as pgx does
-	mu   sync.Mutex
-	byID map[string]pooled
-}
-
-type pooled struct {
-	login    pg.Login
-	database string
-	pool     *pgxpool.Pool
-}
-
-func newPools(dial pgconn.DialFunc) *pools { return &pools{dial: dial, byID: map[string]pooled{}} }
-
-// get returns the pool for an id, a new one when the way there has changed.
-func (p *pools) get(id string, login pg.Login, database string, size int32) (*pgxpool.Pool, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if had, ok := p.byID[id]; ok {
-		if had.database == database && reflect.DeepEqual(had.login, login) {
-			return had.pool, nil
-		}
-		go had.pool.Close() // waits for its loans to come back
-	}
-	pool, err := p.open(login, database, size)
-	if err != nil {
-		return nil, err
-	}
-	p.byID[id] = pooled{login, database, pool}
-	return pool, nil
-}
-
-// drop closes a pool whose database goes away.
-func (p *pools) drop(id string) {
-	p.mu.Lock()
-	had, ok := p.byID[id]
-	delete(p.byID, id)
-	p.mu.Unlock()
-	if ok {
-		had.pool.Close()
-	}
-}
-
-func (p *pools) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for id, s := range p.byID {
-		s.pool.Close()
-		delete(p.byID, id)
-	}
-}
-
-func (p *pools) open(login pg.Login, database string, size int32) (*pgxpool.Pool, error) {
-	conn, err := login.Config(database, applicationName)
-	if err != nil {
-		return nil, err
-	}
-	if p.dial != nil {
-		conn.DialFunc = p.dial
-	}
-	config, err := pgxpool.ParseConfig("host=localhost sslmode=disable")
-	if err != nil {
-		return nil, err
-	}
-	config.ConnConfig = conn
-	config.MaxConns, config.MinConns = size, 0
-	config.MaxConnIdleTime, config.HealthCheckPeriod = idleTime, idleTime
-	config.AfterRelease = countUses
-	// The pool lives longer than any one call, so it takes no caller's context.
-	return pgxpool.NewWithConfig(context.Background(), config)
-}
-
-const usesKey = "manor.uses"
-
-// countUses keeps a connection until its backend has served enough loans.
-func countUses(conn *pgx.Conn) bool {
-	uses, _ := conn.PgConn().CustomData()[usesKey].(int)
-	conn.PgConn().CustomData()[usesKey] = uses + 1
-	return uses+1 < usesPerBackend
+	return s.way(c, login, row.Name, "database "+row.Name+" on cluster "+c.Name), nil
 }
 
 // Down asks the named clusters whether they answer, all at once, and returns
@@ -222,7 +229,7 @@ func (s *Service) Down(ctx context.Context, clusters []controlplane.Cluster) map
 	down := map[string]error{}
 	for _, c := range clusters {
 		wg.Go(func() {
-			if err := s.ping(ctx, c.ID); err != nil {
+			if err := s.ping(ctx, c.ID); err != nil && !errors.Is(err, ErrNoConnection) { // which says nothing about the cluster
 				mu.Lock()
 				defer mu.Unlock()
 				down[c.Name] = err
@@ -234,5 +241,9 @@ func (s *Service) Down(ctx context.Context, clusters []controlplane.Cluster) map
 }
 
 func (s *Service) ping(ctx context.Context, clusterID string) error {
-	return s.AsControl(ctx, clusterID, func(control *pgx.Conn) error { return control.Ping(ctx) })
+	way, err := s.control(ctx, clusterID)
+	if err != nil {
+		return err
+	}
+	return way.Beside(ctx, func(control *pgx.Conn) error { return control.Ping(ctx) })
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -16,6 +17,7 @@ import (
 	"github.com/manorhq/manor/ent/cluster"
 	"github.com/manorhq/manor/ent/database"
 	"github.com/manorhq/manor/ent/placement"
+	"github.com/manorhq/manor/internal/failpoint"
 )
 
 // States of a database that Manor makes.
@@ -147,7 +149,10 @@ func (s *Service) make(ctx context.Context, row *ent.Database) (*ent.Database, e
 	if err := s.furnish(ctx, c, row); err != nil {
 		return nil, err
 	}
-	return row.Update().SetState(databaseReady).Save(ctx)
+	failpoint.Reach("fleet.furnished")
+	row, err = row.Update().SetState(databaseReady).Save(ctx)
+	failpoint.Reach("fleet.ready")
+	return row, err
 }
 
 // furnishAll installs what a cluster allows now in the databases that are
@@ -228,7 +233,8 @@ func (s *Service) DropDatabase(ctx context.Context, row *ent.Database) error {
 	if err != nil {
 		return fmt.Errorf("read the cluster of database %s: %w", row.Name, err)
 	}
-	s.pools.drop(row.ID)
+	s.resolved.drop(func(id string, _ time.Time) bool { return id != row.ID })
+	s.pool(c.ID).forget(row.Name)
 	d, err := s.physical(row, c)
 	if err != nil {
 		return err

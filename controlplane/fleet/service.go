@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/singleflight"
 
@@ -15,26 +17,32 @@ import (
 	"github.com/manorhq/manor/controlplane/event"
 	"github.com/manorhq/manor/controlplane/pg"
 	"github.com/manorhq/manor/controlplane/secret"
+	"github.com/manorhq/manor/controlplane/work"
 	"github.com/manorhq/manor/ent"
 )
 
 // Service is the fleet room.
 type Service struct {
-	cat    *catalog.Catalog
-	keys   *secret.Keyring
-	guard  access.Guard
-	pools  *pools
-	making singleflight.Group // databases being made by this process, by id
+	cat      *catalog.Catalog
+	keys     *secret.Keyring
+	guard    access.Guard
+	ledger   ledger
+	dial     pgconn.DialFunc    // nil: as pgx does
+	resolved ways               // owners, by database
+	making   singleflight.Group // databases being made by this process, by id
+
+	mu    sync.Mutex
+	pools map[string]*pool // by cluster
 }
 
-// New furnishes the room. dial opens the network connections to clusters (nil:
-// as pgx does). Close ends them.
-func New(cat *catalog.Catalog, keys *secret.Keyring, dial pgconn.DialFunc) *Service {
-	return &Service{cat: cat, keys: keys, pools: newPools(dial)}
+// New furnishes the room. presence is by what others count the connections of
+// this process, and dial opens those (nil: as pgx does). Close ends them.
+func New(cat *catalog.Catalog, keys *secret.Keyring, presence *work.Presence, dial pgconn.DialFunc) *Service {
+	s := &Service{cat: cat, keys: keys, ledger: ledger{cat, presence}, dial: dial,
+		resolved: ways{byID: map[string]resolvedWay{}}, pools: map[string]*pool{}}
+	presence.OnLoss(s.cutAll)
+	return s
 }
-
-// Close closes every connection to the clusters.
-func (s *Service) Close() { s.pools.close() }
 
 // Add makes a cluster known after looking at it: that it answers, is recent
 // enough, and lets the control login do what Manor needs.
@@ -50,12 +58,15 @@ func (s *Service) Add(ctx context.Context, by controlplane.Actor, n controlplane
 			WithHint("`manor cluster set %s` changes it", n.Name)
 	}
 	login := pg.Login{Address: n.Address, User: n.Login, Password: controlplane.NewSecret(n.Password), TLS: n.TLS}
-	facts, err := look(ctx, login)
+	facts, most, err := look(ctx, login)
 	if err != nil {
 		return nil, err
 	}
+	if n.Connections, err = budgetOf(n.Name, n.Connections, most); err != nil {
+		return nil, err
+	}
 	if n.DryRun {
-		return described(n, facts, nil), nil
+		return described(n, facts, most, nil), nil
 	}
 	skipped, err := harden(ctx, login)
 	if err != nil {
@@ -68,7 +79,7 @@ func (s *Service) Add(ctx context.Context, by controlplane.Actor, n controlplane
 		if err := s.guard.Permit(ctx, tx, by, "cluster.add", n.Name, detail); err != nil {
 			return err
 		}
-		if row, err = s.insert(ctx, tx, described(n, facts, skipped), n.Password); err != nil {
+		if row, err = s.insert(ctx, tx, described(n, facts, most, skipped), n.Password); err != nil {
 			return err
 		}
 		return event.Emit(ctx, tx, controlplane.EventClusterAdded, row.ID, map[string]string{"name": n.Name})
@@ -79,19 +90,27 @@ func (s *Service) Add(ctx context.Context, by controlplane.Actor, n controlplane
 	return noun(row, 0), nil
 }
 
-// look connects with the control login and checks what the server and the
-// login can do.
-func look(ctx context.Context, login pg.Login) (pg.Facts, error) {
+// look connects with the control login, checks what the server and the login
+// can do, and returns how many connections the server has.
+func look(ctx context.Context, login pg.Login) (pg.Facts, int, error) {
 	conn, err := pg.Connect(ctx, login, maintenanceDatabase, applicationName)
 	if err != nil {
-		return pg.Facts{}, err
+		return pg.Facts{}, 0, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	return lookAt(ctx, conn, login)
+}
+
+func lookAt(ctx context.Context, conn *pgx.Conn, login pg.Login) (pg.Facts, int, error) {
 	facts, err := pg.Inspect(ctx, conn)
 	if err != nil {
-		return pg.Facts{}, fmt.Errorf("inspect %s: %w", login.Address, err)
+		return facts, 0, fmt.Errorf("inspect %s: %w", login.Address, err)
 	}
-	return facts, facts.Check(login.User)
+	most, err := maxConnections(ctx, conn)
+	if err != nil {
+		return facts, 0, err
+	}
+	return facts, most, facts.Check(login.User)
 }
 
 // harden closes what the control login may close, and returns what only a
@@ -161,15 +180,8 @@ func (s *Service) Set(ctx context.Context, by controlplane.Actor, name string, c
 	if err != nil {
 		return nil, err
 	}
-	if c.Address != nil || c.Password != nil || c.TLS != nil {
-		facts, err := look(ctx, pg.Login{Address: after.Address, User: row.Login, Password: password, TLS: after.TLS})
-		if err != nil {
-			return nil, err
-		}
-		if facts.SystemID != row.SystemID {
-			return nil, controlplane.Errorf(controlplane.Refused, "%s is another server than cluster %s (system identifier %s, not %s)",
-				after.Address, name, facts.SystemID, row.SystemID).WithHint("add it as a cluster of its own")
-		}
+	if err := s.tryOut(ctx, row, c, after, password); err != nil {
+		return nil, err
 	}
 	if c.DryRun {
 		return after, nil
@@ -194,6 +206,44 @@ func (s *Service) Set(ctx context.Context, by controlplane.Actor, name string, c
 		}
 	}
 	return noun(row, after.Tenants), nil
+}
+
+// tryOut looks at a cluster the way it is going to be reached, and settles how
+// many connections Manor opens there.
+func (s *Service) tryOut(ctx context.Context, row *ent.Cluster, c controlplane.ClusterChange, after *controlplane.Cluster, password controlplane.Secret) (err error) {
+	moved := c.Address != nil || c.Password != nil || c.TLS != nil
+	if !moved && c.Connections == nil {
+		return nil
+	}
+	facts, most, err := s.lookAgain(ctx, row, pg.Login{Address: after.Address, User: row.Login, Password: password, TLS: after.TLS})
+	switch {
+	case err != nil && (moved || row.MaxConnections == 0 || controlplane.CodeOf(err) != controlplane.Unavailable):
+		return err
+	case err != nil: // it does not answer now: what it had will do
+		most = row.MaxConnections
+	case facts.SystemID != row.SystemID:
+		return controlplane.Errorf(controlplane.Refused, "%s is another server than cluster %s (system identifier %s, not %s)",
+			after.Address, row.Name, facts.SystemID, row.SystemID).WithHint("add it as a cluster of its own")
+	}
+	wanted := after.Connections
+	if c.Connections == nil {
+		wanted = min(wanted, most)
+	}
+	after.MaxConnections = most
+	after.Connections, err = budgetOf(row.Name, wanted, most)
+	return err
+}
+
+// lookAgain is look for a cluster that is known: the connection counts among
+// those that Manor may have.
+func (s *Service) lookAgain(ctx context.Context, row *ent.Cluster, login pg.Login) (facts pg.Facts, most int, err error) {
+	way := s.way(row, login, maintenanceDatabase, "cluster "+row.Name)
+	way.prove = nil // the caller has words of its own for another server
+	err = way.Beside(ctx, func(conn *pgx.Conn) error {
+		facts, most, err = lookAt(ctx, conn, login)
+		return err
+	})
+	return facts, most, err
 }
 
 // Remove forgets a cluster that holds no tenants. Databases that Manor made on

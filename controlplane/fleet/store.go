@@ -11,6 +11,7 @@ import (
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/pg"
 	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/allotment"
 	"github.com/manorhq/manor/ent/cluster"
 	"github.com/manorhq/manor/ent/database"
 	"github.com/manorhq/manor/ent/placement"
@@ -55,16 +56,18 @@ func noun(row *ent.Cluster, homes int) *controlplane.Cluster {
 		ID: row.ID, Name: row.Name, Address: row.Address, AppAddress: row.AppAddress, Login: row.Login, TLS: row.TLS,
 		Region: row.Region, Labels: row.Labels, Capacity: row.Capacity, Density: row.Density, Extensions: row.Extensions,
 		State: row.State, Version: row.ServerVersion, SystemID: row.SystemID,
+		Connections: row.Connections, MaxConnections: row.MaxConnections, Flow: flowOf(row),
 		Skipped: row.Skipped, Tenants: homes, CreatedAt: row.CreatedAt,
 	}
 }
 
 // described is a new cluster as it is going to be stored.
-func described(n controlplane.NewCluster, facts pg.Facts, skipped []string) *controlplane.Cluster {
+func described(n controlplane.NewCluster, facts pg.Facts, most int, skipped []string) *controlplane.Cluster {
 	return &controlplane.Cluster{
 		Name: n.Name, Address: n.Address, AppAddress: n.AppAddress, Login: n.Login, TLS: n.TLS, Region: n.Region, Labels: labels(n.Labels),
 		Capacity: n.Capacity, Density: n.Density, Extensions: listed(n.Extensions), State: controlplane.ClusterActive,
 		Version: facts.Version, SystemID: facts.SystemID, Skipped: listed(skipped), CreatedAt: time.Now(),
+		Connections: n.Connections, MaxConnections: most, Flow: flowOf(&ent.Cluster{Connections: n.Connections}),
 	}
 }
 
@@ -77,7 +80,8 @@ func (s *Service) insert(ctx context.Context, tx *catalog.Tx, c *controlplane.Cl
 	row, err := tx.Cluster.Create().SetID(c.ID).SetName(c.Name).SetAddress(c.Address).SetAppAddress(c.AppAddress).
 		SetLogin(c.Login).SetSealedPassword(sealed).SetTLS(c.TLS).SetRegion(c.Region).SetLabels(c.Labels).
 		SetCapacity(c.Capacity).SetDensity(c.Density).SetExtensions(c.Extensions).SetState(c.State).
-		SetServerVersion(c.Version).SetSystemID(c.SystemID).SetSkipped(c.Skipped).Save(ctx)
+		SetServerVersion(c.Version).SetSystemID(c.SystemID).SetSkipped(c.Skipped).
+		SetConnections(c.Connections).SetMaxConnections(c.MaxConnections).Save(ctx)
 	if catalog.IsUnique(err, "name") {
 		return nil, controlplane.Errorf(controlplane.Conflict, "cluster %s exists already", c.Name)
 	}
@@ -100,6 +104,7 @@ func (s *Service) changed(row *ent.Cluster, c controlplane.ClusterChange) (*cont
 	set(&after.Region, c.Region)
 	set(&after.Capacity, c.Capacity)
 	set(&after.Density, c.Density)
+	set(&after.Connections, c.Connections)
 	set(&after.State, c.State)
 	if c.AppAddress != nil {
 		if after.AppAddress = c.AppAddress; len(c.AppAddress.Hosts) == 0 {
@@ -166,7 +171,8 @@ func (s *Service) update(ctx context.Context, tx *catalog.Tx, c *controlplane.Cl
 	}
 	row, err := tx.Cluster.UpdateOneID(c.ID).SetAddress(c.Address).SetAppAddress(c.AppAddress).SetSealedPassword(sealed).
 		SetTLS(c.TLS).SetRegion(c.Region).SetLabels(c.Labels).SetCapacity(c.Capacity).SetDensity(c.Density).
-		SetExtensions(c.Extensions).SetState(c.State).SetUpdatedAt(time.Now()).Save(ctx)
+		SetExtensions(c.Extensions).SetState(c.State).SetConnections(c.Connections).SetMaxConnections(c.MaxConnections).
+		SetUpdatedAt(time.Now()).Save(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("store cluster %s: %w", c.Name, err)
 	}
@@ -179,6 +185,9 @@ func remove(ctx context.Context, tx *catalog.Tx, id string) error {
 	}
 	if _, err := tx.Database.Delete().Where(database.ClusterID(id)).Exec(ctx); err != nil {
 		return fmt.Errorf("remove the databases of cluster %s: %w", id, err)
+	}
+	if _, err := tx.Allotment.Delete().Where(allotment.ClusterID(id)).Exec(ctx); err != nil {
+		return fmt.Errorf("forget who has connections to cluster %s: %w", id, err)
 	}
 	if err := tx.Cluster.DeleteOneID(id).Exec(ctx); err != nil {
 		return fmt.Errorf("remove cluster %s: %w", id, err)

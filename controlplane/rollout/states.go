@@ -11,11 +11,11 @@ import (
 var BatchStates = []string{batchWaiting, batchQueued, batchRunning, batchDone}
 
 // batchMoves are the state moves that are legal. A batch that nobody took is
-// handed out again, and one that is not to be worked on any more waits again or
-// is closed.
+// handed out again; one of which nothing is to be started waits again, or is
+// closed.
 var batchMoves = map[string][]string{
 	batchWaiting: {batchQueued, batchDone},
-	batchQueued:  {batchQueued, batchRunning, batchWaiting, batchDone},
+	batchQueued:  {batchQueued, batchRunning, batchWaiting},
 	batchRunning: {batchDone},
 }
 

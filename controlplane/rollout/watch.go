@@ -60,7 +60,7 @@ func watch(ctx context.Context, way *fleet.Way, pid uint32, stop context.CancelC
 func isWorking(ctx context.Context, way *fleet.Way, pid uint32) (working bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, watchEvery)
 	defer cancel()
-	err = way.Do(ctx, func(conn *pgx.Conn) error {
+	err = way.Beside(ctx, func(conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1
 			AND NOT (state LIKE 'idle%' AND state_change < clock_timestamp() - interval '5 s'))`, pid).Scan(&working)
 	})

@@ -3,7 +3,8 @@
 // Owns: Tenant, Placement. May import: provision, release, credential, fleet,
 // access, audit and the ground.
 // Doors: Create, List, Show, Set, Suspend, Resume, Delete, Purge, DSN,
-// Fingerprints. Loop: [Service.Converge] brings the cluster to the state that a
+// Fingerprints. Bricks: [Service.Correct], [Service.Resettle].
+// Loop: [Service.Converge] brings the cluster to the state that a
 // tenant is in; it starts from what it finds, so it may be called any number of
 // times, and [Service.Sweep] calls it again for whatever a crash left behind.
 package tenant

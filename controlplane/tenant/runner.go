@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/credential"
@@ -17,6 +19,7 @@ import (
 	"github.com/manorhq/manor/ent"
 	"github.com/manorhq/manor/ent/placement"
 	"github.com/manorhq/manor/ent/tenant"
+	"github.com/manorhq/manor/internal/failpoint"
 )
 
 const (
@@ -39,11 +42,6 @@ func (convergeJob) Lane() string { return Lane }
 
 // Lane is where the jobs wait that work on one tenant.
 const Lane = "tenant"
-
-// sweepJob looks for tenants that a crash left unsettled.
-type sweepJob struct{}
-
-func (sweepJob) Kind() string { return "tenant.sweep" }
 
 // Converge brings the cluster to what a tenant's state wants, however far an
 // earlier attempt came, and settles the tenant. One process works on a tenant
@@ -74,6 +72,7 @@ func (s *Service) convergeAlone(ctx context.Context, id string) (*ent.Tenant, er
 		return nil, err
 	}
 	defer unlock()
+	failpoint.Reach("tenant.locked")
 	row, err := s.cat.Ent().Tenant.Get(ctx, id)
 	if ent.IsNotFound(err) || err == nil && row.Settled {
 		return nil, nil
@@ -145,6 +144,7 @@ func (s *Service) build(ctx context.Context, row *ent.Tenant, site provision.Sit
 	if failed == 0 {
 		return nil
 	}
+	failpoint.Reach("tenant.refused")
 	row.State, row.Failure = controlplane.TenantFailed, refusal.Failure
 	return s.raze(ctx, row, site)
 }
@@ -266,12 +266,13 @@ func (s *Service) comeBack(ctx context.Context, row *ent.Tenant, cause error) er
 }
 
 // Sweep enqueues the tenants that have been unsettled for a while: whoever
-// worked on them may be dead. For those still worked on it changes nothing.
+// worked on them may be dead. For those still worked on it changes nothing. All
+// processes sweep; each takes what no other one has taken just now.
 func (s *Service) Sweep(ctx context.Context) error {
 	return s.cat.InTx(ctx, func(tx *catalog.Tx) error {
-		ids, err := tx.Tenant.Query().Where(tenant.Settled(false), tenant.UpdatedAtLT(time.Now().Add(-abandoned))).Limit(pageSize).IDs(ctx)
+		ids, err := takeAbandoned(ctx, tx)
 		if err != nil {
-			return fmt.Errorf("look for unsettled tenants: %w", err)
+			return err
 		}
 		jobs := make([]work.Job, len(ids))
 		for i, id := range ids {
@@ -279,4 +280,21 @@ func (s *Service) Sweep(ctx context.Context) error {
 		}
 		return s.queue.Enqueue(ctx, tx, jobs...)
 	})
+}
+
+// takeAbandoned touches the tenants that have been unsettled for a while, so
+// that no other sweep takes them as well.
+func takeAbandoned(ctx context.Context, tx *catalog.Tx) (ids []string, err error) {
+	err = tx.Conn(func(conn *pgx.Conn) error {
+		rows, _ := conn.Query(ctx, `UPDATE tenants SET updated_at = clock_timestamp() WHERE id IN (
+				SELECT id FROM tenants WHERE NOT settled AND updated_at < clock_timestamp() - make_interval(secs => $1)
+				ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+			RETURNING id`, abandoned.Seconds(), pageSize)
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for unsettled tenants: %w", err)
+	}
+	return ids, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/access"
@@ -33,8 +32,7 @@ type Service struct {
 func New(cat *catalog.Catalog, keys *secret.Keyring, f *fleet.Service, p *provision.Service, r *release.Service, q *work.Queue) *Service {
 	s := &Service{cat: cat, keys: keys, fleet: f, provision: p, releases: r, queue: q}
 	work.Handle(q, convergeTimeout, func(ctx context.Context, job convergeJob) error { return s.Converge(ctx, job.Tenant) })
-	work.Handle(q, time.Minute, func(ctx context.Context, _ sweepJob) error { return s.Sweep(ctx) })
-	work.Every(q, sweepInterval, sweepJob{})
+	work.Every(q, sweepInterval, "tenant sweep", s.Sweep)
 	return s
 }
 

@@ -45,7 +45,7 @@ type Queue struct {
 	config   Config
 	inserter *river.Client[pgx.Tx] // works nothing
 	workers  *river.Workers
-	periodic []*river.PeriodicJob
+	loops    []loop
 }
 
 // New makes a queue on a migrated catalog. It starts nothing.

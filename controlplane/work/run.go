@@ -2,14 +2,18 @@ package work
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/manorhq/manor/internal/failpoint"
 )
 
 const (
@@ -45,24 +49,18 @@ type handler[J Job] struct {
 	f       func(context.Context, J) error
 }
 
-func (h *handler[J]) Work(ctx context.Context, job *river.Job[J]) error { return h.f(ctx, job.Args) }
-func (h *handler[J]) Timeout(*river.Job[J]) time.Duration               { return h.timeout }
-
-// Every has job worked once per d, by one of the processes that run, and once
-// when the first of them starts. A failure waits for the next turn. To be
-// called before Run.
-func Every(q *Queue, d time.Duration, job Job) {
-	q.periodic = append(q.periodic, river.NewPeriodicJob(
-		river.PeriodicInterval(d),
-		func() (river.JobArgs, *river.InsertOpts) {
-			return job, &river.InsertOpts{Queue: laneOf(job), MaxAttempts: 1}
-		},
-		&river.PeriodicJobOpts{RunOnStart: true},
-	))
+func (h *handler[J]) Work(ctx context.Context, job *river.Job[J]) error {
+	failpoint.Reach("work." + job.Args.Kind() + ".begin")
+	err := h.f(ctx, job.Args)
+	failpoint.Reach("work." + job.Args.Kind() + ".end")
+	return err
 }
 
-// Run works jobs until ctx ends. Then it takes no more, lets those in hand
-// finish for Config.Drain, cancels the rest, and returns nil.
+func (h *handler[J]) Timeout(*river.Job[J]) time.Duration { return h.timeout }
+
+// Run works jobs, and calls what [Every] named, until ctx ends. Then it takes no
+// more, lets those in hand finish for Config.Drain, cancels the rest, and
+// returns nil.
 func (q *Queue) Run(ctx context.Context) error {
 	client, err := river.NewClient(riverpgxv5.New(q.cat.Pool()), q.riverConfig())
 	if err != nil {
@@ -71,13 +69,34 @@ func (q *Queue) Run(ctx context.Context) error {
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return q.cat.Explain(fmt.Errorf("starting to work jobs: %w", err))
 	}
+	calls, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	turning := q.turn(ctx, calls)
 	<-ctx.Done()
+	late := time.AfterFunc(q.config.Drain, cut)
+	defer late.Stop()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.config.Drain+stopGrace)
 	defer cancel()
 	if err := client.Stop(stop); err != nil {
 		return fmt.Errorf("waiting for jobs that were cancelled: %w", err)
 	}
-	return nil
+	select {
+	case <-turning:
+		return nil
+	case <-stop.Done():
+		return errors.New("a loop does not end")
+	}
+}
+
+// turn starts the loops; the channel is closed when the last has ended.
+func (q *Queue) turn(ctx, calls context.Context) <-chan struct{} {
+	var loops sync.WaitGroup
+	for _, l := range q.loops {
+		loops.Go(func() { l.run(ctx, calls, q.config.Logger) })
+	}
+	ended := make(chan struct{})
+	go func() { loops.Wait(); close(ended) }()
+	return ended
 }
 
 func (q *Queue) riverConfig() *river.Config {
@@ -89,7 +108,6 @@ func (q *Queue) riverConfig() *river.Config {
 		Schema:                      schema,
 		Queues:                      queues,
 		Workers:                     q.workers,
-		PeriodicJobs:                q.periodic,
 		Logger:                      quiet(q.config.Logger),
 		ErrorHandler:                failureLog{q.config.Logger},
 		RetryPolicy:                 retries{},

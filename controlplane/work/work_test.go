@@ -222,22 +222,6 @@ func TestJobWaitsForItsTime(t *testing.T) {
 	}
 }
 
-func TestPeriodicJobIsWorkedAtOnceAndAgain(t *testing.T) {
-	t.Parallel()
-	cat := catalogtest.New(t)
-	q := work.New(cat, work.Config{})
-	turns := make(chan struct{}, 100)
-	work.Handle(q, time.Minute, func(context.Context, greet) error { turns <- struct{}{}; return errors.New("also when it fails") })
-	work.Every(q, 100*time.Millisecond, greet{"again"})
-	run(t, q)
-	for range 3 {
-		receive(t, turns)
-	}
-	if n := count(t, cat, `SELECT count(*) FROM river.river_job WHERE cardinality(errors) > 0 AND state <> 'discarded'`); n != 0 {
-		t.Errorf("%d failed turns come again out of turn", n)
-	}
-}
-
 func TestRunLetsJobsInHandFinish(t *testing.T) {
 	t.Parallel()
 	cat := catalogtest.New(t)

@@ -9,13 +9,13 @@ import (
 const module = "github.com/manorhq/manor"
 
 // The page: imports go down it and never back. The rooms are in the order of
-// design §3 but for release, which §3 does not list: it stands between
-// provision and credential, because creating a tenant reads the default
-// release.
+// design §3 but for two that §3 does not list: release stands between provision
+// and credential, because creating a tenant reads the default release; doctor
+// stands before all, because it looks at what all the others keep.
 var (
 	edges = []string{"api", "console", "client", "router"}
 	rooms = []string{
-		"rollout", "drift", "backup", "share", "tenant", "provision", "release",
+		"doctor", "rollout", "drift", "backup", "share", "tenant", "provision", "release",
 		"credential", "fleet", "quota", "access", "audit",
 	}
 	ground = []string{"work", "event", "catalog", "migrator", "pg", "selector", "secret"}

@@ -24,7 +24,7 @@ type clusterFlags struct {
 	tls                                controlplane.TLS
 	region                             string
 	labels, extensions                 []string
-	capacity, density                  int
+	capacity, density, connections     int
 	state                              string
 }
 
@@ -41,6 +41,7 @@ func (f *clusterFlags) register(cmd *cobra.Command) {
 	fs.StringArrayVarP(&f.labels, "label", "l", nil, "label `k=v`; may be repeated")
 	fs.IntVar(&f.capacity, "capacity", 0, "`tenants` it takes at most (default: no limit)")
 	fs.IntVar(&f.density, "density", 0, "schema `tenants` in one shared database at most (default 1000)")
+	fs.IntVar(&f.connections, "connections", 0, "`connections` that Manor opens at most, over all its processes (default: a quarter of those that the server has)")
 	fs.StringSliceVar(&f.extensions, "extension", nil, "`extension` that homes may have, such as citext; may be repeated")
 	must(cmd.RegisterFlagCompletionFunc("tls-mode", cobra.FixedCompletions(controlplane.TLSModes, cobra.ShellCompDirectiveNoFileComp)))
 }
@@ -90,7 +91,7 @@ func did(what string, dryRun bool) string {
 func (a *app) newCluster(name string, f *clusterFlags) (controlplane.NewCluster, error) {
 	n := controlplane.NewCluster{
 		Name: name, Login: f.login, TLS: f.tls, Region: f.region,
-		Capacity: f.capacity, Density: f.density, Extensions: f.extensions,
+		Capacity: f.capacity, Density: f.density, Connections: f.connections, Extensions: f.extensions,
 	}
 	if f.host == "" {
 		return n, usage("give --host HOST:PORT", "cluster %s: the address is missing", name)
@@ -159,7 +160,7 @@ func (a *app) clusterShow() *cobra.Command {
 // clusterChanges are the flags of cluster set that change something.
 var clusterChanges = []string{
 	"host", "app-host", "password-file", "tls-mode", "tls-root-cert", "tls-cert", "tls-key", "region", "label",
-	"capacity", "density", "extension", "state",
+	"capacity", "density", "connections", "extension", "state",
 }
 
 func (a *app) clusterSet() *cobra.Command {
@@ -171,8 +172,9 @@ func (a *app) clusterSet() *cobra.Command {
 empty --app-host removes the address for applications (they use --host again),
 an empty name clears a TLS file.
 A draining cluster keeps its tenants and takes no new ones; on an offline one
-nothing is started.`,
-		Example: "  manor cluster set east --state draining\n  manor cluster set east --capacity 500 --label ring=",
+nothing is started. What the server has beyond --connections is never used by
+Manor: it is kept for applications.`,
+		Example: "  manor cluster set east --state draining\n  manor cluster set east --capacity 500 --label ring=\n  manor cluster set east --connections 40",
 		Args:    args(1, 1, "the cluster's name"), ValidArgsFunction: a.completeClusters,
 	}
 	f.register(cmd)
@@ -202,7 +204,7 @@ nothing is started.`,
 func (a *app) clusterChange(ctx context.Context, cmd *cobra.Command, s *session, name string, f *clusterFlags) (controlplane.ClusterChange, error) {
 	c := controlplane.ClusterChange{
 		Region: changed(cmd, "region", f.region), Capacity: changed(cmd, "capacity", f.capacity),
-		Density: changed(cmd, "density", f.density), Extensions: f.extensions,
+		Density: changed(cmd, "density", f.density), Connections: changed(cmd, "connections", f.connections), Extensions: f.extensions,
 		State: changed(cmd, "state", controlplane.ClusterState(f.state)),
 	}
 	var err error

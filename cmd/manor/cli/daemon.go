@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/manorhq/manor/cmd/manor/render"
+	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/client"
 	"github.com/manorhq/manor/controlplane/daemon"
 )
@@ -99,6 +100,22 @@ func (a *app) showCatalog(ctx context.Context, e environment) error {
 		return err
 	}
 	return a.print.Catalog(render.CatalogStatus(status))
+}
+
+// claimCatalog makes a catalog of its own out of a copy.
+func (a *app) claimCatalog(ctx context.Context, e environment, n controlplane.NewClaim) error {
+	config, err := a.daemonConfig(e, false, a.logLevel(slog.LevelWarn))
+	if err != nil {
+		return err
+	}
+	claim, err := daemon.ClaimCatalog(ctx, config, n)
+	if err != nil {
+		return err
+	}
+	if err := a.print.Claim(claim); err != nil {
+		return err
+	}
+	return differs(len(claim.Left), claim.Unreached)
 }
 
 // serve runs the control plane on a socket until ctx ends.

@@ -268,6 +268,9 @@ func (r rollouts) Resume(context.Context, controlplane.Actor, string) (*controlp
 func (r rollouts) Retry(context.Context, controlplane.Actor, string) (*controlplane.Rollout, error) {
 	return nil, controlplane.Errorf(controlplane.Refused, "nothing failed")
 }
+func (r rollouts) Workers(context.Context, controlplane.Actor) ([]controlplane.Worker, error) {
+	panic("not asked for")
+}
 func (r rollouts) Status(context.Context, controlplane.Actor) (*controlplane.FleetStatus, error) {
 	panic("not asked for")
 }

@@ -6,6 +6,7 @@ type CatalogStatus struct {
 	Latest  string   `json:"latest"`  // version this binary brings
 	Pending []string `json:"pending"`
 	Newer   bool     `json:"newer"` // the catalog has versions this binary does not know
+	Copy    bool     `json:"copy"`  // it was copied from another catalog and not claimed yet
 }
 
 // Catalog shows it.
@@ -28,6 +29,10 @@ func (p *Printer) Catalog(s CatalogStatus) error {
 			f.add("Pending", "none: the catalog is newer than this binary, which refuses to write; install a newer manor")
 		default:
 			f.add("Pending", "none")
+		}
+		if s.Copy {
+			f.add("Copy", p.style.bad("yes: its tenants belong to the catalog that it was copied from")+
+				"\nIt can be read. `manor catalog claim` makes it a catalog of its own.")
 		}
 		return f.String()
 	})

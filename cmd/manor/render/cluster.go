@@ -47,6 +47,7 @@ func (p *Printer) clusterFields(c *controlplane.Cluster) *fields {
 	f.add("Labels", labels(c.Labels))
 	f.add("Tenants", itoa(c.Tenants)+ofCapacity(c.Capacity))
 	f.add("Density", itoa(c.Density)+" schemas per database")
+	f.add("Connections", connections(c))
 	f.add("Extensions", strings.Join(c.Extensions, ", "))
 	f.add("PostgreSQL", serverVersion(c.Version))
 	f.add("System identifier", c.SystemID)
@@ -75,6 +76,18 @@ func ofCapacity(n int) string {
 		return ", no limit"
 	}
 	return " of " + itoa(n)
+}
+
+// connections says how many of the server's Manor may have. A cluster from
+// before there was such a number has none.
+func connections(c *controlplane.Cluster) string {
+	switch {
+	case c.Connections == 0:
+		return "no limit; `manor cluster set " + c.Name + " --connections N` sets one"
+	case c.MaxConnections == 0:
+		return itoa(c.Connections)
+	}
+	return itoa(c.Connections) + " of " + itoa(c.MaxConnections) + "; " + itoa(max(0, c.MaxConnections-c.Connections)) + " are kept for applications"
 }
 
 func capacity(n int) string {

@@ -30,7 +30,7 @@ var (
 		ID: "c_1", Name: "east", Address: controlplane.Address{Hosts: []string{"db1:5432", "db2:5432"}},
 		AppAddress: &controlplane.Address{Hosts: []string{"[::1]:6432"}}, Login: "manor", TLS: controlplane.TLS{Mode: "verify-full", RootCert: "/etc/ca.pem"},
 		Region: "eu", Labels: controlplane.Labels{"ring": "canary", "disk": "fast"}, Capacity: 500, Density: 1000, Extensions: []string{"citext", "pgcrypto"},
-		State: controlplane.ClusterActive, Version: 150018, SystemID: "7710371777991942801", Skipped: []string{"one step", "another step"}, Tenants: 120, CreatedAt: ago(50 * time.Hour),
+		State: controlplane.ClusterActive, Version: 150018, SystemID: "7710371777991942801", Skipped: []string{"one step", "another step"}, Connections: 24, MaxConnections: 97, Tenants: 120, CreatedAt: ago(50 * time.Hour),
 	}
 	west    = controlplane.Cluster{Name: "west", Address: controlplane.Address{Hosts: []string{"w:5432"}}, Labels: controlplane.Labels{}, State: controlplane.ClusterDraining, Version: 180004, CreatedAt: ago(45 * time.Second)}
 	failure = &controlplane.Failure{
@@ -67,6 +67,15 @@ var (
 		Rollout: "r_4f7k2m", Tenant: "initech", Cluster: "east", Status: controlplane.TargetFailed, From: "2", Version: "2", Attempts: 1, Batch: 7,
 		Failure: failure, DurationMS: 42, UpdatedAt: finished,
 	}
+	away     = controlplane.Unreached{Cluster: "west", Tenants: 100, Error: controlplane.Errorf(controlplane.Unavailable, "cannot reach cluster west: no answer in time")}
+	findings = []controlplane.Finding{
+		{Kind: controlplane.FindingHomeWithoutTenant, Cluster: "east", Database: "manor_shared_001", Object: "t_abc", Message: "schema t_abc belongs to no tenant, and has no marker",
+			Advice: "look at it, and drop it by hand if it is to go"},
+		{Kind: controlplane.FindingVersion, Cluster: "east", Database: "manor_shared_001", Tenant: "acme", Message: "tenant acme is at version 2 by its revisions, and at version 3 in the catalog", Remedy: "correct the catalog"},
+		{Kind: controlplane.FindingInvalidIndex, Cluster: "east", Database: "t_xyz", Tenant: "globex", Object: "t_xyz.notes_idx", Message: "index notes_idx on table notes of tenant globex is invalid",
+			Remedy: "drop it, without holding anybody up", Advice: "build it again where it is wanted"},
+		{Kind: controlplane.FindingHardening, Cluster: "east", Object: "REVOKE x", Message: "cluster east is not hardened: REVOKE x", Advice: "a superuser can do it", Note: true},
+	}
 	refused = controlplane.TenantResult{Slug: "acme", Error: &controlplane.Error{Code: controlplane.Conflict, Message: "slug acme is taken"}}
 )
 
@@ -76,6 +85,18 @@ var documents = map[string]func(*render.Printer) error{
 	"clusters-none": func(p *render.Printer) error { return p.Clusters(nil) },
 	"cluster":       func(p *render.Printer) error { return p.Cluster(&cluster) },
 	"cluster-added": func(p *render.Printer) error { return p.ClusterDone(&cluster, "added") },
+	"workers-none":  func(p *render.Printer) error { return p.Workers(nil) },
+	"workers": func(p *render.Printer) error {
+		return p.Workers([]controlplane.Worker{
+			{ID: "db-a/17-k3xq", Version: "v1.4.0", StartedAt: ago(3 * time.Hour), SeenAt: ago(2 * time.Second), Batches: []controlplane.WorkerBatch{
+				{Rollout: "r_4f7k2m", Batch: 7, Cluster: "east", Since: ago(12 * time.Second), Targets: 20, Done: 3, InHand: []controlplane.InHand{
+					{Tenant: "hooli", Since: ago(time.Second)}, {Tenant: "acme", Since: ago(11 * time.Second)}, {Tenant: "globex", Since: ago(2 * time.Second)}, {Tenant: "piedpiper", Since: ago(0)}}},
+				{Rollout: "r_4f7k2m", Batch: 9, Cluster: "west", Since: ago(time.Second), Targets: 20}}},
+			{ID: "db-a/18-p0zz", Version: "v1.4.0", StartedAt: ago(3 * time.Hour), SeenAt: ago(time.Second)},
+			{ID: "db-b/4-9w1e", Version: "v1.4.0", StartedAt: ago(50 * time.Hour), SeenAt: ago(25 * time.Second), Silent: true, Batches: []controlplane.WorkerBatch{
+				{Rollout: "r_4f7k2m", Batch: 8, Cluster: "east", Since: ago(70 * time.Second), Targets: 20, Done: 19, InHand: []controlplane.InHand{{Tenant: "initech", Since: ago(40 * time.Second)}}}}},
+		})
+	},
 	"tenants": func(p *render.Printer) error {
 		return p.Tenants(controlplane.Page[controlplane.Tenant]{Items: []controlplane.Tenant{acme, globex, initech}, Next: "initech"})
 	},
@@ -153,12 +174,60 @@ var documents = map[string]func(*render.Printer) error{
 			Rollouts: []controlplane.Rollout{rollout},
 		})
 	},
+	"status-alarm": func(p *render.Printer) error {
+		return p.Status(&controlplane.FleetStatus{
+			Tenants: 220, States: map[controlplane.TenantState]int{controlplane.TenantActive: 220},
+			Clusters: []controlplane.ClusterStatus{
+				{Cluster: "east", State: controlplane.ClusterActive, Tenants: 120, Alarm: &controlplane.Alarm{Message: "could not extend file: No space left on device", SQLState: "53100",
+					Since: ago(12 * time.Minute), Until: now.Add(40 * time.Second), Tries: 3}},
+				{Cluster: "west", State: controlplane.ClusterActive, Tenants: 100, Alarm: &controlplane.Alarm{Message: "it takes no writes", Since: ago(time.Minute), Until: ago(time.Second), Tries: 1}}},
+		})
+	},
 	"status-empty": func(p *render.Printer) error { return p.Status(&controlplane.FleetStatus{}) },
+	"verification": func(p *render.Printer) error {
+		return p.Verification(&controlplane.Verification{Tenants: 220, Agree: 218, AtWork: 3, Unreached: []controlplane.Unreached{away},
+			Differences: []controlplane.Difference{
+				{Tenant: "acme", Cluster: "east", Catalog: "3", Stamp: "2", Actual: "2", Reason: "the catalog is ahead of the tenant", Corrected: true},
+				{Tenant: "globex", Cluster: "east", Catalog: "3", Actual: "3", Reason: "its home has no stamp"}}})
+	},
+	"verification-agrees": func(p *render.Printer) error {
+		return p.Verification(&controlplane.Verification{Tenants: 1, Agree: 1, Differences: []controlplane.Difference{}, Unreached: []controlplane.Unreached{}})
+	},
+	"doctor": func(p *render.Printer) error {
+		return p.Checkup(&controlplane.Checkup{Clusters: 1, Databases: 11, Tenants: 220, Findings: findings, Unreached: []controlplane.Unreached{away}})
+	},
+	"doctor-fixed": func(p *render.Printer) error {
+		fixed := slices.Clone(findings)
+		fixed[1].Fixed, fixed[2].Error = true, controlplane.Errorf(controlplane.Conflict, "somebody works on the tenant")
+		return p.Checkup(&controlplane.Checkup{Clusters: 1, Databases: 11, Tenants: 220, Findings: fixed, Fix: true})
+	},
+	"doctor-many": func(p *render.Printer) error {
+		return p.Checkup(&controlplane.Checkup{Clusters: 1, Databases: 1, Tenants: 30, Findings: slices.Repeat(findings[:1], 30)})
+	},
+	"doctor-well": func(p *render.Printer) error {
+		return p.Checkup(&controlplane.Checkup{Clusters: 2, Databases: 11, Tenants: 220, Findings: findings[3:]})
+	},
+	"claim": func(p *render.Printer) error {
+		return p.Claim(&controlplane.Claim{Catalog: "manor_copy", Incarnation: "X", Tenants: 220, Claimed: 220, Strangers: 2, Done: true})
+	},
+	"claim-partly": func(p *render.Printer) error {
+		return p.Claim(&controlplane.Claim{Catalog: "manor_copy", Incarnation: "X", Tenants: 120, Claimed: 119, Done: true, Unreached: []controlplane.Unreached{away},
+			Left: []controlplane.ClaimLeft{{Tenant: "acme", Cluster: "east", Reason: "it has moved since the copy was made"}}})
+	},
+	"claim-open": func(p *render.Printer) error {
+		return p.Claim(&controlplane.Claim{Catalog: "manor_copy", Incarnation: "X", Tenants: 120, Claimed: 120, Unreached: []controlplane.Unreached{away}})
+	},
+	"claim-dry": func(p *render.Printer) error {
+		return p.Claim(&controlplane.Claim{Catalog: "manor_copy", Tenants: 1, Claimed: 1, DryRun: true})
+	},
 	"catalog": func(p *render.Printer) error {
 		return p.Catalog(render.CatalogStatus{Current: "1", Latest: "3", Pending: []string{"2", "3"}})
 	},
 	"catalog-new": func(p *render.Printer) error {
 		return p.Catalog(render.CatalogStatus{Latest: "3", Pending: []string{"1"}})
+	},
+	"catalog-copy": func(p *render.Printer) error {
+		return p.Catalog(render.CatalogStatus{Current: "3", Latest: "3", Copy: true})
 	},
 	"catalog-newer": func(p *render.Printer) error {
 		return p.Catalog(render.CatalogStatus{Current: "4", Latest: "3", Newer: true})
@@ -166,7 +235,7 @@ var documents = map[string]func(*render.Printer) error{
 }
 
 // forScripts are the documents whose JSON and YAML have golden files too.
-var forScripts = []string{"tenants", "tenants-none", "results", "rollout", "targets"}
+var forScripts = []string{"tenants", "tenants-none", "results", "rollout", "targets", "verification", "doctor"}
 
 func TestDocumentsLookAsTheGoldenFilesSay(t *testing.T) {
 	for name, write := range documents {

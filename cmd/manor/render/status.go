@@ -12,7 +12,7 @@ import (
 // Status shows the fleet by version, cluster and rollout.
 func (p *Printer) Status(s *controlplane.FleetStatus) error {
 	return p.print(s, func() string {
-		return blocks(p.statusHead(s), p.statusVersions(s), p.statusClusters(s), p.rolloutGridOrNothing(s.Rollouts))
+		return blocks(p.statusHead(s), p.statusAlarms(s), p.statusVersions(s), p.statusClusters(s), p.rolloutGridOrNothing(s.Rollouts))
 	})
 }
 
@@ -50,6 +50,37 @@ func (p *Printer) statusDefault(s *controlplane.FleetStatus) string {
 		return text + "; " + p.style.paint(yellow, plural(s.Behind, "tenant")+" behind") + ".\n"
 	}
 	return text + "; " + p.style.paint(green, "nobody is behind") + ".\n"
+}
+
+// alarmed is what nobody is to overlook.
+var alarmed = red.Bold(true).Reverse(true)
+
+// statusAlarms says on which clusters nothing is started, why, since when, and
+// when the next tenant is tried.
+func (p *Printer) statusAlarms(s *controlplane.FleetStatus) string {
+	var b strings.Builder
+	for _, c := range s.Clusters {
+		if a := c.Alarm; a != nil {
+			b.WriteString(p.style.paint(alarmed, "ALARM") + " " + p.style.bad("cluster "+c.Cluster+": "+alarmText(a)) + "\n")
+			b.WriteString("      since " + p.age(a.Since) + ", " + plural(a.Tries, "tenant") + " met it; " + p.nextTry(a) + "\n")
+		}
+	}
+	return b.String()
+}
+
+func alarmText(a *controlplane.Alarm) string {
+	if a.SQLState == "" {
+		return a.Message
+	}
+	return a.Message + " (SQLSTATE " + a.SQLState + ")"
+}
+
+// nextTry is when an alarm is put to the test.
+func (p *Printer) nextTry(a *controlplane.Alarm) string {
+	if wait := a.Until.Sub(p.Now()); wait > 0 {
+		return "one tenant is tried again in " + span(wait)
+	}
+	return "one tenant is being tried again"
 }
 
 const barWidth = 24
@@ -101,9 +132,17 @@ func percent(part, whole int) string {
 func (p *Printer) statusClusters(s *controlplane.FleetStatus) string {
 	g := p.grid("CLUSTER", "STATE", ">TENANTS", ">CAPACITY", "VERSIONS")
 	for _, c := range s.Clusters {
-		g.row(c.Cluster, p.style.state(string(c.State)), c.Tenants, capacity(c.Capacity), versionCounts(c.Versions))
+		g.row(c.Cluster, p.clusterState(c), c.Tenants, capacity(c.Capacity), versionCounts(c.Versions))
 	}
 	return g.String()
+}
+
+func (p *Printer) clusterState(c controlplane.ClusterStatus) string {
+	state := p.style.state(string(c.State))
+	if c.Alarm != nil {
+		state += ", " + p.style.bad("alarm")
+	}
+	return state
 }
 
 // versionCounts writes "110 at 20261012090000, 1 at 20260907090000", newest first.

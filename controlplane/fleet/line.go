@@ -1,0 +1,104 @@
+package fleet
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// lingerFor is how long a server may take to let go of a connection that was
+// closed before its place counts as free all the same.
+const lingerFor = 10 * time.Second
+
+// line opens the network connections of one session: its own, and those that
+// others open with its configuration.
+type line struct {
+	pool   *pool
+	dial   pgconn.DialFunc
+	conn   *pgconn.PgConn // nil until there is a session
+	socket *socket        // the session's own
+}
+
+// Dial is a pgconn.DialFunc. A connection is opened when there is a place for
+// it, and a request to cancel at once: that is no session.
+func (l *line) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if l.cancels() {
+		return l.dial(ctx, network, address)
+	}
+	if l.conn == nil { // also the next host, when one did not answer
+		s, err := l.open(ctx, network, address, false)
+		if err != nil {
+			return nil, err
+		}
+		l.socket = s
+		return s, nil
+	}
+	if err := l.pool.sit(ctx, true); err != nil {
+		return nil, err
+	}
+	s, err := l.open(ctx, network, address, true)
+	if err != nil {
+		l.pool.rise(true)
+		return nil, err
+	}
+	return s, nil
+}
+
+// cancels reports whether who dials can only want to cancel what the session
+// does: pgx closes a session before it asks for that.
+func (l *line) cancels() bool {
+	if l.socket == nil {
+		return false
+	}
+	l.pool.mu.Lock()
+	defer l.pool.mu.Unlock()
+	return !l.socket.gone && (l.conn == nil || l.conn.IsClosed())
+}
+
+// open opens a connection in a place of the pool's.
+func (l *line) open(ctx context.Context, network, address string, seated bool) (*socket, error) {
+	if err := l.pool.enter(ctx); err != nil {
+		return nil, err
+	}
+	conn, err := l.dial(ctx, network, address)
+	if err != nil {
+		l.pool.leave(nil)
+		return nil, err
+	}
+	s := &socket{Conn: conn, pool: l.pool, seated: seated}
+	l.pool.watch(s)
+	return s, nil
+}
+
+// socket is a network connection that keeps its place until the server has let
+// go of the session: only then is it not counted there any more.
+type socket struct {
+	net.Conn
+	pool   *pool
+	seated bool // it has a second seat of its own
+	once   sync.Once
+
+	ending, gone bool // with the pool's lock
+}
+
+// Close lets the server know and returns; the rest goes on by itself.
+func (s *socket) Close() error {
+	s.once.Do(func() { s.pool.ending.Go(s.linger) })
+	return nil
+}
+
+func (s *socket) linger() {
+	patience := time.Second
+	if half, ok := s.Conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+		patience = lingerFor
+	}
+	_ = s.Conn.SetDeadline(time.Now().Add(patience))
+	_, _ = io.Copy(io.Discard, s.Conn) // until the server has ended
+	_ = s.Conn.Close()
+	s.pool.leave(s)
+}

@@ -1,0 +1,50 @@
+package rollout
+
+import "testing"
+
+// defects are what the simulated room can be made to do wrong. Each was wrong
+// in the room once, or would be if one of its lines were missing.
+var defects = []string{
+	"a tenant lets older epochs in",
+	"what is unknown is read, and nobody is shut out",
+	"what is unknown is tried as if it were known",
+	"what a dead worker had in hand counts as not begun",
+	"a lost answer counts as not begun",
+	"an unknown target starts anew",
+	"a home in the making is worked on",
+	"a newcomer joins two rollouts",
+	"a decision overlooks other rollouts",
+	"two decide at a time",
+	"a lost batch is handed out unseen",
+	"a batch is taken twice",
+	"a batch is taken after a failure",
+	"a batch is taken on a cluster in trouble",
+	"a batch keeps its epoch",
+	"a batch is worked on wider than it was handed out",
+	"a target is begun after a failure",
+	"a lease that has run out is worked on",
+	"a result is stored twice",
+	"a deferred target waits for a clock that was put back",
+	"leases and jobs wait for a clock that was put back",
+	"a retry takes what another rollout moved on",
+	"a rollback waits for another rollout",
+	"a rollback forgets what is unknown",
+	"a rollback leaves alone what is unknown",
+	"a rollback begins that was planned long ago",
+}
+
+// TestSimulationFindsEveryDefect shows that the simulation can fail: each
+// defect breaks a promise that it checks.
+func TestSimulationFindsEveryDefect(t *testing.T) {
+	t.Parallel()
+	for _, defect := range defects {
+		t.Run(defect, func(t *testing.T) {
+			t.Parallel()
+			seed, wrong := hunt(20_000, defect)
+			if wrong == "" {
+				t.Fatal("nobody notices")
+			}
+			t.Logf("%s: seed %d: %s", defect, seed, wrong)
+		})
+	}
+}
