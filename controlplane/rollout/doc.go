@@ -10,8 +10,9 @@
 //
 // Each of these is apart from the others:
 //   - deciding, in pure functions: next.go (what to start), plan.go (batches),
-//     pace.go (how much at a time on a cluster); undo.go plans a rollback
-//   - obeying what was decided: advance.go, and late.go for tenants that join
+//     pace.go (how much at a time on a cluster)
+//   - obeying what was decided: advance.go, and late.go for tenants that join;
+//     undo.go plans a rollback, rollback.go begins it
 //   - running: runner.go (a batch), attempt.go (a tenant), watch.go (what is
 //     looked at from beside)
 //   - storing and reporting: store.go, lease.go, report.go
