@@ -170,4 +170,3 @@ func turn(ctx context.Context, tx *catalog.Tx, id string, u *undo) error {
 	}
 	return nil
 }
-
