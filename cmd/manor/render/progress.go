@@ -39,7 +39,7 @@ const (
 	plainEvery = 3 * time.Second
 	// silence is how long a plain progress keeps from repeating itself: with the time
 	// between two looks less than the ten seconds in which a reader hears something.
-	silence    = 10 * time.Second
+	silence    = 7 * time.Second
 	frameEvery = 100 * time.Millisecond
 	frames     = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 	clearLine  = "\r\x1b[K"
