@@ -110,22 +110,17 @@ func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Way)
 		if r := s.fence(ctx, l, &t, owner); r != nil {
 			return *r
 		}
-		r := s.sendFrom(ctx, l, t, owner)
-		r.answered = true // to the fence
-		return r
+		t.fenced = true
 	}
-	return s.sendFrom(ctx, l, t, owner)
-}
-
-// sendFrom is try for a target of which it is known where it starts from.
-func (s *Service) sendFrom(ctx context.Context, l *lease, t leased, owner *fleet.Way) result {
 	expected := t.Version
 	var origin *string
 	for range 2 {
 		done, err := s.send(ctx, l, t, owner, expected)
 		switch {
 		case err != nil:
-			return notReached(t, err)
+			r := notReached(t, err)
+			r.answered = t.fenced // then
+			return r
 		case elsewhere(done.Err): // somebody else has moved it; done.Version is where to
 		case done.Outcome == migrator.Unknown:
 			return s.afterLoss(ctx, l, t, owner, done)
@@ -137,7 +132,9 @@ func (s *Service) sendFrom(ctx context.Context, l *lease, t leased, owner *fleet
 		if r := locate(l, t, done.Version, true); r != nil {
 			return *r
 		}
-		expected, origin = done.Version, &done.Version
+		if expected = done.Version; l.batch.Direction == up {
+			origin = &done.Version
+		}
 	}
 	return deferred(t, &controlplane.Failure{Message: "the tenant's version keeps changing: another tool is at work on it"}, controlplane.TargetDeferred)
 }

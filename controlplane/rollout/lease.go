@@ -155,7 +155,7 @@ func withTenants(ctx context.Context, tx *catalog.Tx, targets []*ent.Target, bef
 	}
 	out := make([]leased, len(targets))
 	for i, t := range targets {
-		out[i] = leased{t, before[t.ID], byID[t.TenantID], at[t.TenantID]}
+		out[i] = leased{Target: t, was: before[t.ID], tenant: byID[t.TenantID], placement: at[t.TenantID]}
 	}
 	return out, nil
 }

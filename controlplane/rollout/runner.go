@@ -46,6 +46,7 @@ type lease struct {
 type leased struct {
 	*ent.Target
 	was       controlplane.TargetStatus // before it was leased
+	fenced    bool                      // nobody else can be at it any more, and Version was read
 	tenant    *ent.Tenant
 	placement *ent.Placement
 }
