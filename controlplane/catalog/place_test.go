@@ -115,6 +115,15 @@ func TestCopyOfTheCatalogIsReadAndNotWritten(t *testing.T) {
 	}
 }
 
+func TestCatalogThatTakesNoWritesIsUnavailableAndNoCopy(t *testing.T) {
+	t.Parallel()
+	cat := catalogtest.New(t)
+	err := cat.InTx(t.Context(), func(tx *catalog.Tx) error { return raise(t.Context(), tx, "25006") })
+	if controlplane.CodeOf(err) != controlplane.Unavailable || !strings.Contains(err.Error(), "takes no writes") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestCopyOfTheCatalogIsMigratedAndStaysOne(t *testing.T) {
 	t.Parallel()
 	to := copied(t, catalogtest.URL(t))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -42,6 +43,7 @@ func Main(m *testing.M) {
 type Death struct {
 	Write int
 	Sent  bool
+	Sleep bool // it is not killed but stopped, and may be woken: see [Plane.Sleeper]
 }
 
 func (d Death) String() string {
@@ -85,21 +87,8 @@ type victim struct {
 // SIGKILL, at the given moment, or until done. It reports whether it died.
 func (p *Plane) Crash(d Death, done func() (bool, error)) (died bool) {
 	p.t.Helper()
-	order, err := json.Marshal(victim{p.Config.Catalog.Reveal(), p.Config.KeyFile, d})
-	if err != nil {
-		p.t.Fatal(err)
-	}
 	var said bytes.Buffer
-	cmd := exec.CommandContext(p.t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), victimEnv+"="+string(order))
-	cmd.Stdout, cmd.Stderr = &said, &said
-	leave, err := cmd.StdinPipe()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
+	cmd, leave := p.victim(d, &said)
 	ended := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(ended) }()
 	p.Eventually("the victim dies or is done", func() (bool, error) {
@@ -119,6 +108,37 @@ func (p *Plane) Crash(d Death, done func() (bool, error)) (died bool) {
 	return status.Signaled()
 }
 
+// victim starts a process that dies at the given moment, or ends when leave is closed.
+func (p *Plane) victim(d Death, said io.Writer) (cmd *exec.Cmd, leave io.Closer) {
+	p.t.Helper()
+	order, err := json.Marshal(victim{p.Config.Catalog.Reveal(), p.Config.KeyFile, d})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	cmd = exec.CommandContext(p.t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), victimEnv+"="+string(order))
+	cmd.Stdout, cmd.Stderr = said, said
+	if leave, err = cmd.StdinPipe(); err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return cmd, leave
+}
+
+// Worker starts a process that works the catalog's jobs until the test ends,
+// for tests that stop one and let it go on.
+func (p *Plane) Worker() *os.Process {
+	p.t.Helper()
+	cmd, _ := p.victim(Death{}, io.Discard)
+	p.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd.Process
+}
+
 // die is the victim's life: it works until it kills itself or standard input ends.
 func die(order string) error {
 	var v victim
@@ -134,7 +154,7 @@ func die(order string) error {
 		return err
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
+	return errors.Join(err, d.Stop(context.Background()))
 }
 
 // dial makes connections that count their writes together.
@@ -158,8 +178,10 @@ func (c *mortal) Write(b []byte) (n int, err error) {
 		n, err = c.Conn.Write(b)
 	}
 	if last {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {} // the signal is on its way
+		c.death.come()
+	}
+	if last && !c.death.Sent { // it slept
+		n, err = c.Conn.Write(b)
 	}
 	return n, err
 }

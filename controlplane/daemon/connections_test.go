@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/manorhq/manor/controlplane"
@@ -50,10 +51,10 @@ func count(t *testing.T, s controlplanetest.Server, limit int) (stop func() sess
 
 // small starts a control plane on a server of its own, of whose connections
 // Manor may have so many.
-func small(t *testing.T, connections int) (*controlplanetest.Plane, *devpg.Server) {
+func small(t *testing.T, o controlplanetest.Options, connections int) (*controlplanetest.Plane, *devpg.Server) {
 	t.Helper()
 	server := pgtest.NewServer(t, devpg.Config{})
-	p := controlplanetest.Empty(t)
+	p := controlplanetest.Open(t, o)
 	p.AddServer("one", server)
 	if _, err := p.SetCluster(t.Context(), "one", controlplane.ClusterChange{Connections: &connections}); err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func TestRequirement16ConnectionsStayWithinTheBudgetOfAllProcesses(t *testing.T)
 	for _, budget := range []int{2, 5} {
 		t.Run(fmt.Sprint(budget), func(t *testing.T) {
 			t.Parallel()
-			p, server := small(t, budget)
+			p, server := small(t, controlplanetest.Options{}, budget)
 			p.Start()
 			stop := count(t, server, budget)
 			first, second := ledgers()
@@ -85,6 +86,42 @@ func TestRequirement16ConnectionsStayWithinTheBudgetOfAllProcesses(t *testing.T)
 			}
 			t.Logf("up to %d of %d sessions in %d samples", seen.most, budget, seen.samples)
 		})
+	}
+}
+
+// TestRequirement16AStoppedProcessHasNoConnectionsWhenOthersGetThem stops a
+// process in the middle of migrations, for longer than others take to count it
+// as lost, and lets it go on.
+func TestRequirement16AStoppedProcessHasNoConnectionsWhenOthersGetThem(t *testing.T) {
+	t.Parallel()
+	const budget = 4
+	p, server := small(t, controlplanetest.Options{Idle: true}, budget)
+	p.Push("slow", map[string]string{"1_slow.sql": "SELECT pg_sleep(2);\n"})
+	stop := count(t, server, budget)
+	zombie := p.Worker()
+	create(t, p, "held", budget-1)
+	superuser := controlplanetest.Superuser(t, server, "postgres")
+	p.Eventually("all connections are at work", func() (busy bool, err error) {
+		err = superuser.QueryRow(t.Context(), "SELECT count(*) = $1 FROM pg_stat_activity WHERE query ~ 'pg_sleep' AND state = 'active' AND pid <> pg_backend_pid()", budget-1).Scan(&busy)
+		return busy, err
+	})
+	if err := zombie.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	create(t, p, "other", budget-1)
+	p.Working(func() {
+		for _, slug := range controlplanetest.Slugs("other", budget-1) {
+			p.Settled(slug)
+		}
+		if err := zombie.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		for _, slug := range controlplanetest.Slugs("held", budget-1) {
+			p.Settled(slug)
+		}
+	})
+	if seen := stop(); seen.err != nil || seen.most > budget {
+		t.Errorf("Manor had up to %d sessions of %d (%v):\n%s", seen.most, budget, seen.err, seen.over)
 	}
 }
 
@@ -107,4 +144,16 @@ func purge(t *testing.T, p *controlplanetest.Plane, slugs []string) {
 		err = catalog.QueryRow(t.Context(), "SELECT NOT EXISTS (SELECT FROM tenants WHERE NOT settled OR state <> 'deleted')").Scan(&gone)
 		return gone, err
 	})
+}
+
+// create asks for tenants with databases of their own and does not wait for them.
+func create(t *testing.T, p *controlplanetest.Plane, name string, n int) {
+	t.Helper()
+	var wanted []controlplane.NewTenant
+	for _, slug := range controlplanetest.Slugs(name, n) {
+		wanted = append(wanted, controlplane.NewTenant{Slug: slug, Isolation: controlplane.IsolationDatabase})
+	}
+	if _, err := p.CreateTenants(t.Context(), wanted, false); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -36,15 +36,22 @@ type fleet struct {
 	*controlplanetest.Plane
 	t       *testing.T
 	server  controlplanetest.Server
+	second  controlplanetest.Server // cluster "two", of newPair
 	tenants []*controlplane.Tenant
 	worker  *daemon.Daemon // of inHand
 }
 
 func newFleet(t *testing.T, o controlplanetest.Options, s controlplanetest.Server, like controlplane.NewTenant, n int) *fleet {
+	_, second := ledgers()
+	return newFleetFor(t, second, o, s, like, n)
+}
+
+// newFleetFor is newFleet with another second release.
+func newFleetFor(t *testing.T, second map[string]string, o controlplanetest.Options, s controlplanetest.Server, like controlplane.NewTenant, n int) *fleet {
 	o.Idle = true
 	f := &fleet{Plane: controlplanetest.Open(t, o), t: t, server: s}
 	f.AddServer("one", s)
-	first, second := ledgers()
+	first, _ := ledgers()
 	f.Push("v1", first)
 	f.Working(func() { f.tenants = f.Create(like, controlplanetest.Slugs("acme", n)...) })
 	f.Push("v2", second)
@@ -95,7 +102,7 @@ func (f *fleet) proves(id string, state controlplane.RolloutState, status contro
 // read asks a tenant itself where it is and what has happened to it.
 func (f *fleet) read(tenant *controlplane.Tenant) (revision string, lines map[string]int) {
 	f.t.Helper()
-	conn := controlplanetest.Superuser(f.t, f.server, tenant.Placement.Database)
+	conn := controlplanetest.Superuser(f.t, f.on(tenant), tenant.Placement.Database)
 	defer conn.Close(f.t.Context())
 	schema := pgx.Identifier{tenant.Placement.Schema}.Sanitize()
 	err := conn.QueryRow(f.t.Context(), "SELECT max(version) FROM "+schema+".atlas_schema_revisions WHERE applied = total").Scan(&revision)

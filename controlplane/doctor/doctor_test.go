@@ -190,18 +190,9 @@ func TestWhatIsBeingMadeOrUnmadeIsNoFinding(t *testing.T) {
 		f.Create(like, "stays")
 		var living sync.WaitGroup
 		living.Go(func() {
-			for i := range 4 {
-				slugs := controlplanetest.Slugs(fmt.Sprintf("acme-%d", i), 5)
-				f.Create(like, slugs...)
-				for _, slug := range slugs {
-					if _, err := f.DeleteTenant(t.Context(), slug, false); err != nil {
-						t.Error(err)
-					}
-					f.Settled(slug)
-					if _, err := f.PurgeTenant(t.Context(), slug, slug, false); err != nil {
-						t.Error(err)
-					}
-				}
+			f.Create(like, controlplanetest.Slugs("goes", 5)...)
+			for _, slug := range controlplanetest.Slugs("goes", 5) {
+				f.purge(slug)
 			}
 		})
 		over := make(chan struct{})
@@ -215,6 +206,45 @@ func TestWhatIsBeingMadeOrUnmadeIsNoFinding(t *testing.T) {
 				return
 			default:
 			}
+		}
+	})
+}
+
+// purge ends a tenant for good.
+func (f *fixture) purge(slug string) {
+	f.t.Helper()
+	if _, err := f.DeleteTenant(f.t.Context(), slug, false); err != nil {
+		f.t.Error(err)
+	}
+	f.Settled(slug)
+	if _, err := f.PurgeTenant(f.t.Context(), slug, slug, false); err != nil {
+		f.t.Error(err)
+	}
+	f.Eventually(slug+" is gone", func() (bool, error) {
+		page, err := f.ListTenants(f.t.Context(), controlplane.TenantQuery{Search: slug, IncludeDeleted: true})
+		return err == nil && page.Items[0].State == controlplane.TenantDeleted && page.Items[0].Settled, err
+	})
+}
+
+// The catalog is read, then the clusters are looked at: whatever comes and goes
+// in between is in one of the two readings of the catalog.
+func TestWhatComesAndGoesDuringTheLookIsNoFinding(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, f *fixture, like controlplane.NewTenant) {
+		f.Create(like, "stays", "goes")
+		var gate controlplanetest.Gate
+		config := f.Config
+		config.Workers, config.Dial = false, gate.Dial
+		slow := f.on(config)
+		knocked, release := gate.Shut()
+		seen := make(chan []controlplane.Finding, 1)
+		go func() { seen <- slow.examine(false) }()
+		<-knocked
+		f.Create(like, "comes")
+		f.purge("goes")
+		release()
+		if got := <-seen; len(got) > 0 {
+			t.Errorf("findings:\n%s", strings.Join(told(got), "\n"))
 		}
 	})
 }

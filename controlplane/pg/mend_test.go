@@ -73,20 +73,21 @@ func TestOnlyAnInvalidIndexThatNobodyIsAtWorkOnIsDropped(t *testing.T) {
 	must(t, drop("valid"))
 	indexes("twice", "valid")
 
-	for name, sql := range map[string]string{
-		"a session locks the marker":   "SELECT FROM manor.marker FOR UPDATE",
-		"a session works on the table": "LOCK TABLE " + h.Schema + ".notes IN SHARE UPDATE EXCLUSIVE MODE",
-		"a migration holds the tenant": "SELECT 1",
-	} {
-		exec(t, super, "BEGIN; "+sql)
-		if sql == "SELECT 1" {
-			exec(t, super, "COMMIT; UPDATE manor.marker SET holder_pid = a.pid, holder_start = a.backend_start FROM pg_stat_activity a WHERE a.pid = pg_backend_pid(); BEGIN")
-		}
+	busy := func(what string) {
+		t.Helper()
 		if err := drop("twice"); controlplane.CodeOf(err) != controlplane.Conflict {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: %v", what, err)
 		}
-		exec(t, super, "ROLLBACK; UPDATE manor.marker SET holder_pid = NULL")
 	}
+	exec(t, super, "BEGIN; SELECT FROM manor.marker FOR UPDATE")
+	busy("a session locks the marker")
+	exec(t, super, "ROLLBACK; BEGIN; LOCK TABLE "+h.Schema+".notes IN SHARE UPDATE EXCLUSIVE MODE")
+	busy("a session is at work on the table")
+	exec(t, super, "ROLLBACK")
+	migration := f.connect(f.as(d.Owner, k[d.Owner]), d.Name)
+	exec(t, migration, "UPDATE manor.marker SET holder_pid = pid, holder_start = backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+	busy("a migration goes statement by statement")
+	exec(t, migration, "UPDATE manor.marker SET holder_pid = NULL")
 	indexes("twice", "valid")
 	must(t, drop("twice"))
 	indexes("valid")

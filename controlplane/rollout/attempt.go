@@ -73,7 +73,7 @@ func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
 // known judges a target by what the catalog knows of its tenant, if that is enough.
 func known(l *lease, t leased) *result {
 	sure := t.was != controlplane.TargetUnknown
-	upwards := l.batch.Direction == up && sure
+	upwards := l.batch.Direction == up && (sure || t.FromVersion >= l.rollout.Version) // the rollout cannot have touched the latter
 	switch {
 	case t.tenant != nil && t.tenant.State == controlplane.TenantFailed:
 		return skipped(t, "the tenant is failed: "+t.tenant.Failure.String())
@@ -123,7 +123,12 @@ func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Way)
 			return r
 		case elsewhere(done.Err): // somebody else has moved it; done.Version is where to
 		case done.Outcome == migrator.Unknown:
-			return s.afterLoss(ctx, l, t, owner, done)
+			r := s.afterLoss(ctx, l, t, owner, done)
+			r.Origin = origin
+			if origin != nil && !r.Status.Done() {
+				r.Version = *origin
+			}
+			return r
 		default:
 			r := judge(l, t, done)
 			r.answered, r.Origin = true, origin

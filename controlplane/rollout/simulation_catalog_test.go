@@ -19,8 +19,11 @@ func (w *world) moveTarget(t *ent.Target, to controlplane.TargetStatus) {
 	if t.Status != to && !t.Status.CanBecome(to, controlplane.Direction(t.Direction)) {
 		w.breaks("target %s of %s on its way %s goes from %s to %s", t.Slug, t.RolloutID, t.Direction, t.Status, to)
 	}
-	if t.Status = to; to == controlplane.TargetNeedsAttention {
+	switch t.Status = to; to {
+	case controlplane.TargetNeedsAttention:
 		w.excused(t)
+	case controlplane.TargetUnknown:
+		w.guessed[t.ID] = true
 	}
 }
 

@@ -104,8 +104,8 @@ func (w *world) finish(r *run, d Decision) {
 // start freezes a selection, unless another rollout works on some of it.
 func (w *world) start(groups int) {
 	r := &run{groups: groups, Rollout: &ent.Rollout{ID: fmt.Sprintf("r%d", len(w.runs)), State: controlplane.RolloutPlanned, CreatedAt: w.now(),
-		Version: fmt.Sprint(2 + w.rng.IntN(w.latest-1)), OnError: controlplane.OnErrors[w.rng.IntN(3)], BatchSize: 1 + w.rng.IntN(6),
-		Concurrency: 1 + w.rng.IntN(8), PerCluster: w.rng.IntN(4), PerDatabase: 1 + w.rng.IntN(3)}}
+		Version: fmt.Sprint(2 + w.rng.IntN(w.latest-1)), OnError: controlplane.OnErrors[w.rng.IntN(3)], BatchSize: 1 + w.rng.IntN(8),
+		Concurrency: 1 + w.rng.IntN(12), PerCluster: max(0, w.rng.IntN(8)-3), PerDatabase: 1 + w.rng.IntN(4)}}
 	selected := slices.DeleteFunc(slices.Clone(w.seats), func(s *seat) bool { return s.group&groups == 0 || !hasHome(s.noun()) })
 	if len(selected) == 0 || slices.ContainsFunc(selected, func(s *seat) bool { return w.claimed(s, nil) != nil }) {
 		return

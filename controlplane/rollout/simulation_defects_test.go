@@ -28,9 +28,19 @@ var defects = []string{
 	"leases and jobs wait for a clock that was put back",
 	"a retry takes what another rollout moved on",
 	"a rollback waits for another rollout",
+	"a rollback goes to where another tool was met",
 	"a rollback forgets what is unknown",
 	"a rollback leaves alone what is unknown",
 	"a rollback begins that was planned long ago",
+}
+
+// amid are the faults among which a defect shows soon, where it would be long
+// in showing among all of them.
+var amid = map[string]faults{
+	"a result is stored twice":                    {lostAnswers: true, haste: true},
+	"a retry takes what another rollout moved on": {operators: true, refusals: true, haste: true},
+	"a rollback waits for another rollout":        {operators: true, refusals: true},
+	"a rollback begins that was planned long ago": {operators: true, refusals: true, haste: true},
 }
 
 // TestSimulationFindsEveryDefect shows that the simulation can fail: each

@@ -15,7 +15,11 @@ func (w *world) happen() {
 	for _, p := range w.processes {
 		w.keepTime(p)
 	}
-	for range 1 + w.rng.IntN(4) {
+	most := 4
+	if w.faults.haste { // much happens in no time
+		most = 16
+	}
+	for range 1 + w.rng.IntN(most) {
 		switch n := w.rng.IntN(100); {
 		case n < 28 && len(w.messages) > 0:
 			w.serve(w.messages[w.rng.IntN(len(w.messages))])
@@ -28,7 +32,9 @@ func (w *world) happen() {
 		case n < 93:
 			w.goWrong()
 		case w.faults.operators:
-			w.command()
+			for range 1 + w.rng.IntN(3) {
+				w.command()
+			}
 		}
 	}
 }
@@ -102,7 +108,7 @@ func (w *world) conclude() {
 // goWrong does one of the things that may go wrong in this world, or mends it.
 func (w *world) goWrong() {
 	p, at, s := w.processes[w.rng.IntN(len(w.processes))], w.sites[w.rng.IntN(len(w.sites))], w.seats[w.rng.IntN(len(w.seats))]
-	switch f := w.faults; w.rng.IntN(13) {
+	switch f := w.faults; w.rng.IntN(14) {
 	case 0:
 		w.kill(f.kills, p)
 	case 1:
@@ -132,7 +138,11 @@ func (w *world) goWrong() {
 		w.forget(f.cuts)
 	case 9, 10:
 		w.live(f.lives, s)
-	case 11, 12:
+	case 11:
+		if f.tools {
+			w.meddle(s)
+		}
+	case 12, 13:
 		clear(s.home.refuses) // somebody has put the data right
 	}
 }

@@ -127,6 +127,7 @@ func (w *world) checkTarget(r *run, t *ent.Target) {
 			w.breaks("%s is %s in %s, which is %s; its batch is %s", t.Slug, t.Status, r.ID, r.State, state)
 		}
 	case t.Status == controlplane.TargetNeedsAttention, s.purged: // it says itself that it may be anything
+	case s.meddled && (w.guessed[t.ID] || t.Status != controlplane.TargetRolledBack): // not all of it is Manor's doing
 	case t.Status == controlplane.TargetSucceeded && t.Version != r.Version:
 		w.breaks("%s succeeded at %s", t.Slug, t.Version)
 	case t.Status == controlplane.TargetSucceeded, t.Status == controlplane.TargetFailed:
@@ -143,7 +144,7 @@ func (w *world) checkTarget(r *run, t *ent.Target) {
 func (w *world) excused(t *ent.Target) {
 	s, r := w.seatOf(t.TenantID), w.runOf(t.RolloutID)
 	shared := slices.ContainsFunc(w.targets, func(o *ent.Target) bool { return o.TenantID == t.TenantID && o.RolloutID != t.RolloutID })
-	if !shared && !s.wasClosed && t.Attempts+1 < maxAttempts && w.irreversible(t.FromVersion, r.Version) == "" {
+	if !shared && !s.wasClosed && !s.meddled && t.Attempts+1 < maxAttempts && w.irreversible(t.FromVersion, r.Version) == "" {
 		w.breaks("%s is given up by %s for no reason, at %q from %q; it did %v", t.Slug, r.ID, t.Version, t.FromVersion, s.home.did[r.ID])
 	}
 }
@@ -151,7 +152,7 @@ func (w *world) excused(t *ent.Target) {
 // checkSeat checks that the catalog is not ahead of a tenant, that it is level
 // with one that nobody works on, and that one rollout at most does.
 func (w *world) checkSeat(s *seat) {
-	open, unsure := 0, s.State == controlplane.TenantProvisioning || s.purged
+	open, unsure := 0, s.State == controlplane.TenantProvisioning || s.purged || s.meddled
 	for _, t := range w.targets {
 		if t.TenantID != s.ID {
 			continue
@@ -201,7 +202,7 @@ func (w *world) ends(r *run) {
 	for _, t := range r.targets {
 		did := w.seatOf(t.TenantID).home.did[r.ID]
 		switch {
-		case r.State == controlplane.RolloutRolledBack && len(did) > 0 && !w.seatOf(t.TenantID).purged:
+		case r.State == controlplane.RolloutRolledBack && len(did) > 0 && !w.seatOf(t.TenantID).purged && !w.seatOf(t.TenantID).meddled:
 			w.breaks("%s is rolled back, but %s of %s stands", r.ID, did, t.Slug)
 		case t.Status == controlplane.TargetSkipped && w.seatOf(t.TenantID).wasClosed: // it was when that was decided
 		case r.State == controlplane.RolloutSucceeded && !slices.Contains(wanted, t.Status):

@@ -85,7 +85,7 @@ func play(w *world) string {
 	w.settle()
 	for i := len(w.runs) - 1; i >= 0 && w.wrong == "" && w.flip(); i-- {
 		w.rollback(w.runs[i], "")
-		w.endure(50)
+		w.endure(w.rng.IntN(100))
 		w.settle()
 	}
 	return w.wrong
@@ -109,8 +109,9 @@ const patience = 20 * time.Minute
 
 // settle ends all faults and waits for rest.
 func (w *world) settle() {
+	may, from := w.faults, w.elapsed
 	w.calm()
-	from := w.elapsed
+	defer func() { w.faults = may }()
 	for w.wrong == "" && !w.rests() {
 		moved := w.round()
 		w.check()

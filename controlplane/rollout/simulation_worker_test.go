@@ -139,6 +139,7 @@ func (w *world) advance(a *attempt) *result {
 	}
 	if err := w.connect(w.seatOf(t.TenantID).site); err != nil && a.phase != awaiting {
 		r := notReached(t, err)
+		r.answered = a.phase == sending && t.fenced
 		return &r
 	}
 	switch a.phase {
@@ -150,24 +151,33 @@ func (w *world) advance(a *attempt) *result {
 		return w.fenced(a)
 	case sending:
 		a.phase = awaiting
-		if m := w.send(a); m.down && w.irreversible(t.FromVersion, a.expected) != "" { // refused before it is sent
-			w.answer(m, m.result(migrator.Failed, "no reverse"))
+		if m := w.send(a); w.wayless(m, goal(l, t)) { // refused before it is sent
+			w.answer(m, m.result(migrator.Failed, "no way"))
 		}
 	case awaiting:
 		return w.heard(a)
 	case reading:
-		actual := w.seatOf(t.TenantID).home.version
-		if actual == goal(l, t) {
-			return &result{Status: arrived(l), Version: actual, Tried: true, answered: true}
-		}
-		status := controlplane.TargetUnknown
-		if w.broken == "a lost answer counts as not begun" {
-			status = controlplane.TargetDeferred
-		}
-		r := deferred(t, &controlplane.Failure{Message: "the connection was lost before the answer"}, status)
-		return &r
+		return w.afterLoss(a)
 	}
 	return nil
+}
+
+// afterLoss says where a tenant is after an answer was lost.
+func (w *world) afterLoss(a *attempt) *result {
+	l, t := a.hold.lease, a.t
+	actual := w.seatOf(t.TenantID).home.version
+	if actual == goal(l, t) {
+		return &result{Status: arrived(l), Version: actual, Tried: true, answered: true, Origin: a.origin}
+	}
+	status := controlplane.TargetUnknown
+	if w.broken == "a lost answer counts as not begun" {
+		status = controlplane.TargetDeferred
+	}
+	r := deferred(t, &controlplane.Failure{Message: "the connection was lost before the answer"}, status)
+	if r.Origin = a.origin; a.origin != nil {
+		r.Version = *a.origin
+	}
+	return &r
 }
 
 // fenced goes on from where an unknown target turned out to be.
@@ -187,7 +197,7 @@ func (w *world) fenced(a *attempt) *result {
 	row := *a.t.Target
 	row.Version = actual
 	a.t.Target, a.t.was = &row, controlplane.TargetPending
-	a.expected, a.phase = actual, sending
+	a.t.fenced, a.expected, a.phase = true, actual, sending
 	if !a.t.tenant.State.Migratable() {
 		return closed(a.hold.lease, a.t)
 	}
@@ -202,6 +212,7 @@ func (w *world) heard(a *attempt) *result {
 	case elsewhere(done.Err):
 	case done.Outcome == migrator.Unknown:
 		a.t.was, a.phase = controlplane.TargetUnknown, reading
+		w.guessed[a.t.ID] = true
 		return nil
 	default:
 		r := judge(l, a.t, done)
@@ -211,7 +222,9 @@ func (w *world) heard(a *attempt) *result {
 	if r := locate(l, a.t, done.Version, true); r != nil {
 		return r
 	}
-	a.expected, a.origin, a.phase = done.Version, &done.Version, sending
+	if a.expected, a.phase = done.Version, sending; l.batch.Direction == up || w.broken == "a rollback goes to where another tool was met" {
+		a.origin = &done.Version
+	}
 	if a.sent++; a.sent < 2 {
 		return nil
 	}

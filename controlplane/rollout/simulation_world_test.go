@@ -32,6 +32,7 @@ type world struct {
 	runs      []*run
 	batches   []*ent.Batch
 	targets   []*ent.Target
+	guessed   map[int]bool // targets that were unknown once: what a tool did then, nobody can tell from what Manor did
 	epoch     int64
 	jobs      []job
 	processes []*process
@@ -46,7 +47,7 @@ type world struct {
 
 // faults are what may go wrong in a world; every seed has some of them.
 type faults struct {
-	kills, freezes, drains, lostAnswers, lostJobs, clock, trouble, crowds, locks, refusals, cuts, lives, operators bool
+	kills, freezes, drains, lostAnswers, lostJobs, clock, trouble, crowds, locks, refusals, cuts, lives, operators, tools, haste bool
 }
 
 // run is a rollout with what the simulation has to know of it.
@@ -66,6 +67,7 @@ type seat struct {
 	group     int
 	shared    bool // its database holds others
 	purged    bool // its home is gone
+	meddled   bool // another tool has moved it
 	wasClosed bool // it was being deleted, once
 	home      home
 }
@@ -85,16 +87,19 @@ type job struct {
 
 // newWorld draws a world: small, since what goes wrong goes wrong among few.
 func newWorld(seed uint64, broken string, told *[]string) *world {
-	w := &world{rng: rand.New(rand.NewPCG(seed, 0)), broken: broken, told: told, seen: map[string]int{}, courses: map[string]fleet.Course{}, oneWay: map[string]bool{}}
+	w := &world{rng: rand.New(rand.NewPCG(seed, 0)), broken: broken, told: told, seen: map[string]int{}, courses: map[string]fleet.Course{}, oneWay: map[string]bool{}, guessed: map[int]bool{}}
 	w.faults = faults{kills: w.flip(), freezes: w.flip(), drains: w.flip(), lostAnswers: w.flip(), lostJobs: w.flip(), clock: w.flip(), trouble: w.flip(),
-		crowds: w.flip(), locks: w.flip(), refusals: w.flip(), cuts: w.flip(), lives: w.flip(), operators: w.flip()}
+		crowds: w.flip(), locks: w.flip(), refusals: w.flip(), cuts: w.flip(), lives: w.flip(), operators: w.flip(), tools: w.flip() && w.flip(), haste: w.flip()}
+	if only, ok := amid[broken]; ok {
+		w.faults = only
+	}
 	w.latest, w.standard = 2+w.rng.IntN(3), "1"
 	if w.rng.IntN(3) == 0 {
 		w.oneWay[fmt.Sprint(w.latest)] = true
 	}
 	for i := range 1 + w.rng.IntN(3) {
 		id := fmt.Sprintf("c%d", i)
-		ceiling := 1 + w.rng.IntN(6)
+		ceiling := 1 + w.rng.IntN(8)
 		w.sites = append(w.sites, &site{id: id})
 		w.courses[id] = fleet.Course{Name: id, State: controlplane.ClusterActive, Flow: controlplane.Flow{Pace: ceiling, Ceiling: ceiling}}
 	}

@@ -101,6 +101,41 @@ func (b *block) down() drill {
 	}
 }
 
+// turning is a rollout that the sick tenant has taken back by itself.
+func (b *block) turning() drill {
+	return drill{
+		name: "rollout that turns round",
+		start: func() {
+			r, err := b.StartRollout(b.t.Context(), controlplane.NewRollout{Release: "v2", Version: "4", BatchSize: 1, Concurrency: 1,
+				OnError: controlplane.OnErrorRollback})
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			b.rollout = r.ID
+			sum.rollouts.Add(1)
+		},
+		ended: b.rests,
+		check: func(when string) {
+			for _, slug := range b.slugs {
+				b.isAt(when, slug, "2")
+			}
+			r, err := b.ShowRollout(b.t.Context(), b.rollout)
+			if err != nil || r.State != controlplane.RolloutRolledBack || r.Counts.Done() != len(b.slugs) {
+				b.t.Errorf("%s: rollout %s is %s: %s, %v", when, b.rollout, r.State, r.Counts, err)
+			}
+		},
+	}
+}
+
+// startAt proves where new tenants start.
+func (b *block) startAt(when, release, version string) {
+	b.t.Helper()
+	r, err := b.ShowRelease(b.t.Context(), release)
+	if err != nil || r.Default != version {
+		b.t.Errorf("%s: new tenants start at version %q of %s, not %s: %v", when, r.Default, release, version, err)
+	}
+}
+
 // are proves where everybody is, and that the rollout says so.
 func (b *block) are(when string, state controlplane.RolloutState, status controlplane.TargetStatus, version string) {
 	b.t.Helper()
