@@ -36,27 +36,29 @@ func TestWhoHasAConnectionGetsASecondOneAlsoWhenAllAreInUse(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, fewest+1)
 	one, two := s.process("one"), s.process("two")
-	nested := func(p *process) func() error {
-		return func() error {
-			return p.way.Do(t.Context(), func(conn *pgx.Conn) error {
-				if err := p.way.Beside(t.Context(), func(other *pgx.Conn) error { return other.Ping(t.Context()) }); err != nil {
-					return err
-				}
-				config := conn.Config() // as package pg does to look into another database
-				config.Database = "template1"
-				inside, err := pgx.ConnectConfig(t.Context(), config)
-				if err != nil {
-					return err
-				}
-				return inside.Close(t.Context())
-			})
+	second := func(p *process, conn *pgx.Conn) error {
+		if err := p.way.Beside(t.Context(), func(other *pgx.Conn) error { return other.Ping(t.Context()) }); err != nil {
+			return err
 		}
+		config := conn.Config() // as package pg does to look into another database
+		config.Database = "template1"
+		inside, err := pgx.ConnectConfig(t.Context(), config)
+		if err != nil {
+			return err
+		}
+		return inside.Close(t.Context())
 	}
-	for range 5 { // each has one of the two, and all want the last
-		var working sync.WaitGroup
+	for range 5 {
+		var working, seated sync.WaitGroup
+		seated.Add(2)
 		for _, p := range []*process{one, two} {
 			working.Go(func() {
-				if err := nested(p)(); err != nil {
+				err := p.way.Do(t.Context(), func(conn *pgx.Conn) error {
+					seated.Done()
+					seated.Wait() // each has one of the two, and both want the last
+					return second(p, conn)
+				})
+				if err != nil {
 					t.Error(err)
 				}
 			})

@@ -36,18 +36,18 @@ func counts(pending, succeeded, failed int) controlplane.Counts {
 
 // at is a cluster that may be worked on at a pace.
 func at(pace int) fleet.Course {
-	return fleet.Course{State: controlplane.ClusterActive, Flow: controlplane.Flow{Pace: pace, Ceiling: 16}}
+	return fleet.Course{Name: "some", State: controlplane.ClusterActive, Flow: controlplane.Flow{Pace: pace, Ceiling: 16}}
 }
 
 // until is a cluster with an alarm.
 func until(t time.Time) fleet.Course {
-	return fleet.Course{State: controlplane.ClusterActive, Flow: controlplane.Flow{Ceiling: 16, Alarm: &controlplane.Alarm{Since: noon.Add(-time.Minute), Until: t, Tries: 2}}}
+	return fleet.Course{Name: "some", State: controlplane.ClusterActive, Flow: controlplane.Flow{Ceiling: 16, Alarm: &controlplane.Alarm{Since: noon.Add(-time.Minute), Until: t, Tries: 2}}}
 }
 
 // going is a rollout in the middle of ten targets, on clusters a and b that
 // allow more than it does.
 func going(change func(*State)) State {
-	s := State{Now: noon, Rollout: controlplane.RolloutRunning, Concurrency: 8, PerDatabase: 4, Counts: counts(10, 0, 0),
+	s := State{Now: noon, Rollout: controlplane.RolloutRunning, Closed: true, Concurrency: 8, PerDatabase: 4, Counts: counts(10, 0, 0),
 		Clusters: map[string]fleet.Course{"a": at(16), "b": at(16)}}
 	change(&s)
 	return s
@@ -136,13 +136,13 @@ func TestNext(t *testing.T) {
 			}), Decision{}},
 		"an offline cluster gets nothing": {
 			going(func(s *State) {
-				s.Clusters["a"] = fleet.Course{State: controlplane.ClusterOffline, Flow: at(16).Flow}
+				s.Clusters["a"] = fleet.Course{Name: "some", State: controlplane.ClusterOffline, Flow: at(16).Flow}
 				s.Batches = []BatchState{waiting(1, "a"), waiting(2, "b")}
 			}),
 			Decision{Start: []Grant{{2, 4}}}},
 		"a draining cluster is worked on": {
 			going(func(s *State) {
-				s.Clusters["a"] = fleet.Course{State: controlplane.ClusterDraining, Flow: at(16).Flow}
+				s.Clusters["a"] = fleet.Course{Name: "some", State: controlplane.ClusterDraining, Flow: at(16).Flow}
 				s.Batches = []BatchState{waiting(1, "a")}
 			}),
 			Decision{Start: []Grant{{1, 4}}}},
@@ -243,6 +243,26 @@ func TestNext(t *testing.T) {
 				s.Counts = controlplane.Counts{controlplane.TargetDeferred: 1, controlplane.TargetRolledBack: 4}
 			}),
 			Decision{WakeAt: soon}},
+		"nobody joins any more once all others are done": {
+			going(func(s *State) {
+				s.Closed, s.Making = false, 2
+				s.Counts = controlplane.Counts{controlplane.TargetDeferred: 2, controlplane.TargetSucceeded: 8}
+			}), Decision{Close: true}},
+		"it stays open while somebody is to be migrated": {
+			going(func(s *State) {
+				s.Closed, s.Making, s.NextDue = false, 1, soon
+				s.Counts = controlplane.Counts{controlplane.TargetDeferred: 2, controlplane.TargetSucceeded: 8}
+			}), Decision{WakeAt: soon}},
+		"it does not end before the last report of its batches": {
+			going(func(s *State) {
+				s.Counts, s.Batches = counts(0, 10, 0), []BatchState{running(1, "a", 1)}
+			}), Decision{}},
+		"a tenant that is no more makes no rollout fail": {
+			going(func(s *State) {
+				s.Gone, s.Counts = 1, controlplane.Counts{controlplane.TargetSucceeded: 9, controlplane.TargetSkipped: 1}
+			}), Decision{Become: controlplane.RolloutSucceeded}},
+		"what was on a cluster that is no more is handed out, to be found gone": {
+			going(func(s *State) { s.Batches = []BatchState{waiting(1, "removed")} }), Decision{Start: []Grant{{1, 1}}}},
 		"paused": {
 			going(func(s *State) {
 				s.Rollout, s.Due, s.Batches = controlplane.RolloutPaused, 5, []BatchState{waiting(1, "a")}
@@ -300,7 +320,7 @@ func anyState(t *rapid.T) State {
 	draw := func(most int, what string) int { return rapid.IntRange(0, most).Draw(t, what) }
 	s := going(func(s *State) {
 		s.Concurrency, s.PerCluster, s.PerDatabase = 1+draw(12, "concurrency"), draw(6, "per cluster"), 1+draw(4, "per database")
-		s.Clusters["a"] = []fleet.Course{at(1), at(5), until(noon), until(noon.Add(time.Second)), {State: controlplane.ClusterOffline}}[draw(4, "cluster")]
+		s.Clusters["a"] = []fleet.Course{at(1), at(5), until(noon), until(noon.Add(time.Second)), {Name: "some", State: controlplane.ClusterOffline}}[draw(4, "cluster")]
 	})
 	batch := func(id int) BatchState {
 		b := BatchState{ID: id, Number: id, Size: 1 + draw(9, "size"), ClusterID: []string{"a", "b"}[draw(1, "on")],

@@ -194,7 +194,7 @@ func (w *world) takeTargets(r *run, b *ent.Batch) (taken []leased) {
 func (w *world) report(l *lease, results []result, last bool) (stop bool) {
 	b := w.batches[l.batch.ID]
 	if b.State != batchRunning || b.Epoch != l.batch.Epoch {
-		w.tell("late results of batch %d, epoch %d, are dropped", b.ID, l.batch.Epoch)
+		w.tell(toldDropped, b.ID, l.batch.Epoch)
 		return true
 	}
 	stored := w.storeResults(b, results)
@@ -313,7 +313,7 @@ func (w *world) sweep() {
 
 func (w *world) takeBack(r *run, b *ent.Batch) {
 	w.moveBatch(b, batchDone)
-	w.tell("batch %d is taken back from %s", b.ID, b.Worker)
+	w.tell(toldTakenBack, b.ID, b.Worker)
 	for _, t := range r.targets {
 		if t.BatchID == nil || *t.BatchID != b.ID || t.Status != controlplane.TargetRunning {
 			continue
@@ -382,7 +382,7 @@ func (w *world) enter(r *run, s *seat) {
 	w.targets, r.targets = append(w.targets, t), append(r.targets, t)
 	slices.SortFunc(r.targets, func(a, b *ent.Target) int { return cmp.Compare(a.Slug, b.Slug) })
 	r.selected++
-	w.tell("%s enters %s: %s at %q", s.Slug, r.ID, t.Status, t.Version)
+	w.tell(toldEntered, s.Slug, r.ID, t.Status, t.Version)
 }
 
 // isGone reports whether a rollout wants nothing of a tenant any more.

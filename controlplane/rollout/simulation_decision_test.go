@@ -287,5 +287,5 @@ func (w *world) turnTarget(t *ent.Target) {
 		w.breaks("target %s of %s goes from %s to %s as it turns round", t.Slug, t.RolloutID, t.Status, to)
 	}
 	t.Status, t.Direction, t.Attempts, t.BatchID, t.NotBefore = to, down, 0, nil, nil
-	w.tell("%s of %s is to be taken back from %q to %q (%s)", t.Slug, t.RolloutID, t.Version, t.FromVersion, t.Status)
+	w.tell(toldTurned, t.Slug, t.RolloutID, t.Version, t.FromVersion, t.Status)
 }

@@ -50,11 +50,11 @@ func TestSimulationFindsEveryDefect(t *testing.T) {
 	for _, defect := range defects {
 		t.Run(defect, func(t *testing.T) {
 			t.Parallel()
-			seed, wrong := hunt(20_000, defect)
-			if wrong == "" {
+			h := hunt(20_000, defect)
+			if h.wrong == "" {
 				t.Fatal("nobody notices")
 			}
-			t.Logf("%s: seed %d: %s", defect, seed, wrong)
+			t.Logf("%s: seed %d: %s", defect, h.bad, h.wrong)
 		})
 	}
 }

@@ -114,7 +114,7 @@ func (w *world) goWrong() {
 	case 1:
 		if f.freezes && !p.dead {
 			p.frozen = !p.frozen
-			w.tell("%s is frozen: %t", p.name, p.frozen)
+			w.tell(toldFrozen, p.name, p.frozen)
 		}
 	case 2:
 		p.drains = f.drains && !p.drains
@@ -125,7 +125,7 @@ func (w *world) goWrong() {
 				jump = -jump
 			}
 			w.skew += jump
-			w.tell("the clock jumps by %s", jump)
+			w.tell(toldJump, jump)
 		}
 	case 4:
 		at.down, at.readOnly = f.trouble && !at.down && w.flip(), f.trouble && !at.readOnly && w.flip()

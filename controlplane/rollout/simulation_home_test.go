@@ -132,7 +132,7 @@ func (w *world) commit(m *message) {
 		w.effect(m)
 		h.version, m.at, m.path = m.path[0], m.path[0], m.path[1:]
 		h.past = append(h.past, h.version)
-		w.tell("%s is at %s, by %s, epoch %d", m.seat.Slug, h.version, m.run.ID, m.epoch)
+		w.tell(toldChange, m.seat.Slug, h.version, m.run.ID, m.epoch)
 	}
 	if len(m.path) == 0 {
 		w.answer(m, m.result(migrator.Applied, ""))
@@ -196,7 +196,7 @@ func (w *world) meddle(s *seat) {
 	}
 	h.version, s.meddled = fmt.Sprint(to), true
 	h.past = append(h.past, h.version)
-	w.tell("another tool takes %s to %s", s.Slug, h.version)
+	w.tell(toldMeddled, s.Slug, h.version)
 }
 
 // answer ends a message. nil: the connection is lost, and what was open is

@@ -39,35 +39,68 @@ func TestSimulation(t *testing.T) {
 			n = 300
 		}
 	}
-	if seed, wrong := hunt(n, ""); wrong != "" {
-		_, told := retell(seed, "")
+	h := hunt(n, "")
+	if h.wrong != "" {
+		_, told := retell(h.bad, "")
 		t.Fatalf("%s\nreplay it: go test ./controlplane/rollout -run TestSimulation -v -seed %d\nthe last steps:\n%s",
-			wrong, seed, strings.Join(told[max(0, len(told)-60):], "\n"))
+			h.wrong, h.bad, strings.Join(told[max(0, len(told)-60):], "\n"))
 	}
+	h.tell(t)
 }
 
-// hunt plays the seeds up to n and returns the first, in the order of their
-// ends, that breaks a promise.
-func hunt(n uint64, broken string) (bad uint64, wrong string) {
+// hunted is what came of playing many histories.
+type hunted struct {
+	bad   uint64 // the lowest seed known to break a promise; 0: none does
+	wrong string // the promise
+	plays uint64
+	seen  map[string]int // how often each kind of thing was told
+}
+
+// hunt plays the seeds up to n, until one breaks a promise.
+func hunt(n uint64, broken string) hunted {
+	found := hunted{seen: map[string]int{}}
 	var next atomic.Uint64
 	var mu sync.Mutex
 	var players sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		players.Go(func() {
 			for seed := next.Add(1); seed <= n; seed = next.Add(1) {
-				if found := play(newWorld(seed, broken, nil)); found != "" {
-					mu.Lock()
-					if bad == 0 || seed < bad {
-						bad, wrong = seed, found
-					}
-					mu.Unlock()
+				w := newWorld(seed, broken, nil)
+				wrong := play(w)
+				mu.Lock()
+				found.note(seed, wrong, w.seen)
+				mu.Unlock()
+				if wrong != "" {
 					next.Store(n)
 				}
 			}
 		})
 	}
 	players.Wait()
-	return bad, wrong
+	return found
+}
+
+func (h *hunted) note(seed uint64, wrong string, seen map[string]int) {
+	if wrong != "" && (h.bad == 0 || seed < h.bad) {
+		h.bad, h.wrong = seed, wrong
+	}
+	h.plays++
+	for what, n := range seen {
+		h.seen[what] += n
+	}
+}
+
+// tell says how much was played, and fails where histories have become too tame
+// to show anything.
+func (h *hunted) tell(t *testing.T) {
+	t.Logf("%d histories: %d changes of tenants, %d batches taken over, %d late reports dropped, %d tenants fenced, %d rollbacks",
+		h.plays, h.seen[toldChange], h.seen[toldTakenBack], h.seen[toldDropped], h.seen[toldFenced], h.seen[toldTurned])
+	for _, what := range []string{toldChange, toldTakenBack, toldDropped, toldFenced, toldTurned, toldEntered, toldLost, toldGivenBack,
+		toldKilled, toldFrozen, toldJump, toldCut, toldMeddled} {
+		if h.seen[what] == 0 {
+			t.Errorf("in %d histories, nobody tells of %q", h.plays, what)
+		}
+	}
 }
 
 func retell(seed uint64, broken string) (wrong string, told []string) {

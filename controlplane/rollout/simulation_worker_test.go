@@ -82,7 +82,7 @@ func (w *world) feed(h *hold) bool {
 		h.blocked = w.elapsed
 	}
 	if w.stopped(h) || held && w.elapsed-h.blocked > stuckAfter {
-		w.tell("%s gives back %d targets of batch %d", h.process.name, len(h.targets)-h.fed, h.batch.ID)
+		w.tell(toldGivenBack, h.process.name, len(h.targets)-h.fed, h.batch.ID)
 		for _, t := range h.targets[h.fed:] {
 			h.news = append(h.news, result{ID: t.ID, Status: t.was, Version: t.Version})
 		}
@@ -190,7 +190,7 @@ func (w *world) fenced(a *attempt) *result {
 		r := notReached(a.t, err)
 		return &r
 	}
-	w.tell("%s is fenced at %s, epoch %d", a.t.Slug, actual, a.hold.batch.Epoch)
+	w.tell(toldFenced, a.t.Slug, actual, a.hold.batch.Epoch)
 	if r := locate(a.hold.lease, a.t, actual, false); r != nil {
 		return r
 	}
@@ -238,7 +238,7 @@ func (w *world) tick(h *hold) {
 		if w.renew(h.lease) {
 			h.beat = w.elapsed
 		} else {
-			w.tell("%s has lost batch %d", h.process.name, h.batch.ID)
+			w.tell(toldLost, h.process.name, h.batch.ID)
 			h.over = true
 		}
 	}
@@ -285,7 +285,7 @@ func (w *world) accept(p *process, j job) {
 
 // dies ends a process: what it sent may still arrive.
 func (w *world) dies(p *process) {
-	w.tell("%s is killed", p.name)
+	w.tell(toldKilled, p.name)
 	for _, m := range w.messages {
 		if m.client != nil && m.client.hold.process == p {
 			m.client = nil
@@ -298,7 +298,7 @@ func (w *world) dies(p *process) {
 // cuts loses the connection of a message that is under way.
 func (w *world) cuts(m *message) {
 	if m.client != nil {
-		w.tell("the connection to %s is cut", m.seat.Slug)
+		w.tell(toldCut, m.seat.Slug)
 		m.client.done, m.client = lost(m.client.expected), nil
 	}
 }

@@ -138,6 +138,23 @@ func (w *world) create(state controlplane.TenantState, version string) {
 	w.tell("tenant %s in %s, group %d, %s at %q", id, database, s.group, state, version)
 }
 
+// What histories tell that are worth their while.
+const (
+	toldChange    = "%s is at %s, by %s, epoch %d"
+	toldTakenBack = "batch %d is taken back from %s"
+	toldDropped   = "late results of batch %d, epoch %d, are dropped"
+	toldFenced    = "%s is fenced at %s, epoch %d"
+	toldTurned    = "%s of %s is to be taken back from %q to %q (%s)"
+	toldEntered   = "%s enters %s: %s at %q"
+	toldLost      = "%s has lost batch %d"
+	toldGivenBack = "%s gives back %d targets of batch %d"
+	toldKilled    = "%s is killed"
+	toldFrozen    = "%s is frozen: %t"
+	toldJump      = "the clock jumps by %s"
+	toldCut       = "the connection to %s is cut"
+	toldMeddled   = "another tool takes %s to %s"
+)
+
 // now is the catalog's clock.
 func (w *world) now() time.Time { return noon.Add(w.elapsed + w.skew) }
 
