@@ -89,7 +89,7 @@ type job struct {
 func newWorld(seed uint64, broken string, told *[]string) *world {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 0)), broken: broken, told: told, seen: map[string]int{}, courses: map[string]fleet.Course{}, oneWay: map[string]bool{}, guessed: map[int]bool{}}
 	w.faults = faults{kills: w.flip(), freezes: w.flip(), drains: w.flip(), lostAnswers: w.flip(), lostJobs: w.flip(), clock: w.flip(), trouble: w.flip(),
-		crowds: w.flip(), locks: w.flip(), refusals: w.flip(), cuts: w.flip(), lives: w.flip(), operators: w.flip(), tools: w.flip() && w.flip(), haste: w.flip()}
+		crowds: w.flip(), locks: w.flip(), refusals: w.flip(), cuts: w.flip(), lives: w.flip(), operators: w.flip(), tools: w.rng.IntN(4) == 0, haste: w.flip()}
 	if only, ok := amid[broken]; ok {
 		w.faults = only
 	}
@@ -189,10 +189,6 @@ func (w *world) seatOf(tenantID string) *seat {
 
 func (w *world) runOf(id string) *run {
 	return w.runs[slices.IndexFunc(w.runs, func(r *run) bool { return r.ID == id })]
-}
-
-func (w *world) siteOf(id string) *site {
-	return w.sites[slices.IndexFunc(w.sites, func(s *site) bool { return s.id == id })]
 }
 
 func (w *world) enqueue(j job) { w.jobs = append(w.jobs, j) }
