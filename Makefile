@@ -72,12 +72,16 @@ bench: ## 200 tenants by two versions, through the engine and as raw pgx, three 
 CHAOS_MINUTES ?= 10
 CHAOS_EVERY ?= 1
 CHAOS = $(if $(PG),MANOR_TEST_PG=$(PG)) CHAOS_MINUTES=$(CHAOS_MINUTES) MANOR_TEST_CRASH_EVERY=$(CHAOS_EVERY) \
-	$(GO) test -v -count 1 -timeout 6h ./internal/chaos
+	$(GO) test -tags chaos -v -count 1 -timeout 6h ./internal/chaos
 
 .PHONY: chaos
 chaos: ## workers killed at every point and statement, then ten minutes at random [CHAOS_MINUTES=10] [SEED=42]
 	$(CHAOS) -skip Random
 	$(CHAOS) -run Random $(if $(SEED),-seed $(SEED))
+
+.PHONY: faults
+faults: ## a test for each fault and each requirement, on a whole control plane [RUN=Requirement10]
+	$(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test -tags chaos -count 1 -timeout 30m $(if $(RUN),-run '$(RUN)') ./controlplane/daemon
 
 .PHONY: fmt
 fmt: ## gofmt over everything

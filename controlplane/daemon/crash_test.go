@@ -99,6 +99,14 @@ func (f *fleet) proves(id string, state controlplane.RolloutState, status contro
 	}
 }
 
+// on is the server that a tenant lives on.
+func (f *fleet) on(tenant *controlplane.Tenant) controlplanetest.Server {
+	if tenant.Cluster == "two" {
+		return f.second
+	}
+	return f.server
+}
+
 // read asks a tenant itself where it is and what has happened to it.
 func (f *fleet) read(tenant *controlplane.Tenant) (revision string, lines map[string]int) {
 	f.t.Helper()

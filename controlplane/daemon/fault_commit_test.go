@@ -9,22 +9,6 @@ import (
 	"github.com/manorhq/manor/internal/pgtest"
 )
 
-// upAndDown takes the fleet to the second release and back, the nth time.
-func (f *fleet) upAndDown(n int) {
-	f.t.Helper()
-	r, err := f.StartRollout(f.t.Context(), controlplane.NewRollout{Release: "v2", BatchSize: len(f.tenants)})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.Eventually("rollout "+r.ID+" rests", f.rests(r.ID))
-	f.proves(r.ID, controlplane.RolloutSucceeded, controlplane.TargetSucceeded, "4", n, n-1)
-	if _, err := f.RollbackRollout(f.t.Context(), r.ID, controlplane.RollbackRequest{}); err != nil {
-		f.t.Fatal(err)
-	}
-	f.Eventually("rollout "+r.ID+" rests", f.rests(r.ID))
-	f.proves(r.ID, controlplane.RolloutRolledBack, controlplane.TargetRolledBack, "2", n, n)
-}
-
 // happened reports whether an event has come.
 func happened(event <-chan struct{}) bool {
 	select {
@@ -46,7 +30,7 @@ func TestConnectionCutAtAnyCommitLosesNothingAndRepeatsNothing(t *testing.T) {
 				f.Working(func() {
 					for n := 1; ; n++ {
 						struck := server.Proxy.Arm(faultproxy.Strike{On: "COMMIT", Nth: n, When: when})
-						f.upAndDown(n)
+						f.thereAndBack(f.begin(controlplane.NewRollout{BatchSize: len(f.tenants)}), n)
 						if !happened(struck) {
 							t.Logf("%d commits, up and down", n-1)
 							return
@@ -83,7 +67,7 @@ func TestConnectionCutAtAnyMessageOfAFileWithoutTransaction(t *testing.T) {
 				f.Working(func() {
 					for n := 1; ; n++ {
 						struck := server.Proxy.Arm(faultproxy.Strike{On: ";", Nth: n, When: when}) // any but pings
-						f.upAndDown(n)
+						f.thereAndBack(f.begin(controlplane.NewRollout{BatchSize: len(f.tenants)}), n)
 						if !happened(struck) {
 							t.Logf("%d messages, up and down", n-1)
 							return

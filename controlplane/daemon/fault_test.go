@@ -52,6 +52,18 @@ func (f *fleet) finishes(id string) {
 	f.Eventually("rollout "+id+" rests", f.rests(id))
 }
 
+// thereAndBack lets a rollout finish and takes it back, the nth time.
+func (f *fleet) thereAndBack(id string, n int) {
+	f.t.Helper()
+	f.finishes(id)
+	f.proves(id, controlplane.RolloutSucceeded, controlplane.TargetSucceeded, "4", n, n-1)
+	if _, err := f.RollbackRollout(f.t.Context(), id, controlplane.RollbackRequest{}); err != nil {
+		f.t.Fatal(err)
+	}
+	f.finishes(id)
+	f.proves(id, controlplane.RolloutRolledBack, controlplane.TargetRolledBack, "2", n, n)
+}
+
 // retried tries again what failed, and expects it to succeed.
 func (f *fleet) retried(id string) {
 	f.t.Helper()

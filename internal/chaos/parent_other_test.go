@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build chaos && !linux
 
 package chaos_test
 
