@@ -1,3 +1,5 @@
+//go:build chaos
+
 package daemon_test
 
 import (
@@ -30,14 +32,6 @@ func newPairOn(t *testing.T, one, two controlplanetest.Server, like controlplane
 	like.Cluster = "two"
 	f.Working(func() { f.tenants = append(f.tenants, f.Create(like, controlplanetest.Slugs("beta", n)...)...) })
 	return f
-}
-
-// on is the server that a tenant lives on.
-func (f *fleet) on(tenant *controlplane.Tenant) controlplanetest.Server {
-	if tenant.Cluster == "two" {
-		return f.second
-	}
-	return f.server
 }
 
 // A trouble is of a cluster, and no tenant can do anything about it.

@@ -32,6 +32,7 @@ type hold struct {
 	news     []result // to be reported
 	urgent   bool     // at once
 	over     bool     // nothing more is to be started
+	lost     bool     // the lease is somebody else's
 	closed   bool     // the last report is made
 	beat     time.Duration
 	reported time.Duration
@@ -234,12 +235,12 @@ func (w *world) heard(a *attempt) *result {
 
 // tick makes a batch's heartbeats and reports that are due.
 func (w *world) tick(h *hold) {
-	if !h.over && w.age(h) >= heartbeat && !w.chance(w.faults.lostAnswers, 8) {
+	if !h.lost && w.age(h) >= heartbeat && !w.chance(w.faults.lostAnswers, 8) {
 		if w.renew(h.lease) {
 			h.beat = w.elapsed
 		} else {
 			w.tell(toldLost, h.process.name, h.batch.ID)
-			h.over = true
+			h.lost, h.over = true, true
 		}
 	}
 	last := h.fed == len(h.targets) && len(h.lanes) == 0
