@@ -41,7 +41,7 @@ func TestWhoHasAConnectionGetsASecondOneAlsoWhenAllAreInUse(t *testing.T) {
 			return err
 		}
 		config := conn.Config() // as package pg does to look into another database
-		config.Database = "template1"
+		config.Database, config.ConnectTimeout = "template1", patience
 		inside, err := pgx.ConnectConfig(t.Context(), config)
 		if err != nil {
 			return err

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -119,9 +118,10 @@ func (p *pool) giveUp(t *ticket, err error) error {
 	return p.inVain(err)
 }
 
-// inVain is the answer to who waited in vain. The pool is locked.
+// inVain is the answer to who waited in vain. An error of the catalog's is
+// another matter, also when it took too long. The pool is locked.
 func (p *pool) inVain(err error) error {
-	if !errors.Is(err, context.DeadlineExceeded) {
+	if err != context.DeadlineExceeded {
 		return err
 	}
 	return (&controlplane.Error{Code: controlplane.Unavailable, Cause: ErrNoConnection,
