@@ -86,7 +86,7 @@ func TestPaceOfAClusterFollowsWhatWorkersSee(t *testing.T) {
 func TestClusterIsWorkedOnAtItsPace(t *testing.T) {
 	t.Parallel()
 	course := func(state controlplane.ClusterState, f controlplane.Flow) fleet.Course {
-		return fleet.Course{State: state, Flow: f}
+		return fleet.Course{Name: "some", State: state, Flow: f}
 	}
 	for name, c := range map[string]struct {
 		course fleet.Course
@@ -134,7 +134,7 @@ func TestPaceKeepsItsBounds(t *testing.T) {
 
 // stepWrong says what is wrong with a step of a cluster's flow.
 func stepWrong(was controlplane.Flow, saw sight, is controlplane.Flow, now time.Time) string {
-	n, again := pace(fleet.Course{State: controlplane.ClusterActive, Flow: is}, now)
+	n, again := pace(fleet.Course{Name: "some", State: controlplane.ClusterActive, Flow: is}, now)
 	changed := was.Alarm == nil && is.Alarm == nil && is.Pace != was.Pace
 	switch {
 	case is.Alarm == nil && (is.Pace < 1 || is.Pace > is.Ceiling):
