@@ -193,9 +193,10 @@ func TestRequirement21TenantReadyAsARolloutEndsIsNotLeftBehind(t *testing.T) {
 	p.Push("v2", files)
 	p.Create(controlplane.NewTenant{}, "first")
 	n, late := 1, 0
-	for round := 3; round <= sized(8, 60); round++ {
-		files[fmt.Sprintf("%d_round.sql", round)] = fmt.Sprintf("CREATE TABLE round_%d (id int);\n", round)
-		name := fmt.Sprintf("v%d", round)
+	for round := range sized(6, 60) {
+		version := fmt.Sprintf("3%03d", round)
+		files[version+"_round.sql"] = fmt.Sprintf("CREATE TABLE round_%d (id int);\n", round)
+		name := "v" + version
 		p.Push(name, files)
 		began := n
 		id := begin(t, p, controlplane.NewRollout{Release: name})
@@ -216,7 +217,7 @@ func TestRequirement21TenantReadyAsARolloutEndsIsNotLeftBehind(t *testing.T) {
 			t.Fatalf("rollout %s is %s: %d targets, %s, %v", id, r.State, r.Targets, r.Counts, err)
 		}
 		late += r.Targets - began
-		standAt(t, p, "", fmt.Sprint(round), n)
+		standAt(t, p, "", version, n)
 	}
 	t.Logf("%d tenants were created meanwhile, %d of them joined", n-1, late)
 }
