@@ -10,6 +10,7 @@ type Worker struct {
 	SeenAt    time.Time     `json:"seen_at"` // its last heartbeat
 	Silent    bool          `json:"silent"`  // nothing was heard of it for longer than [WorkerSilence]
 	Batches   []WorkerBatch `json:"batches"` // that it holds now
+	Homes     []InHand      `json:"homes"`   // that it makes, opens, closes or removes now
 }
 
 // WorkerSilence is how long a worker may be silent before it counts as stuck or

@@ -10449,6 +10449,8 @@ type TenantMutation struct {
 	version       *string
 	release_id    *string
 	failure       **controlplane.Failure
+	worker        *string
+	taken_at      *time.Time
 	created_at    *time.Time
 	updated_at    *time.Time
 	clearedFields map[string]struct{}
@@ -10983,6 +10985,91 @@ func (m *TenantMutation) ResetFailure() {
 	delete(m.clearedFields, tenant.FieldFailure)
 }
 
+// SetWorker sets the "worker" field.
+func (m *TenantMutation) SetWorker(s string) {
+	m.worker = &s
+}
+
+// Worker returns the value of the "worker" field in the mutation.
+func (m *TenantMutation) Worker() (r string, exists bool) {
+	v := m.worker
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldWorker returns the old "worker" field's value of the Tenant entity.
+// If the Tenant object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TenantMutation) OldWorker(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldWorker is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldWorker requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldWorker: %w", err)
+	}
+	return oldValue.Worker, nil
+}
+
+// ResetWorker resets all changes to the "worker" field.
+func (m *TenantMutation) ResetWorker() {
+	m.worker = nil
+}
+
+// SetTakenAt sets the "taken_at" field.
+func (m *TenantMutation) SetTakenAt(t time.Time) {
+	m.taken_at = &t
+}
+
+// TakenAt returns the value of the "taken_at" field in the mutation.
+func (m *TenantMutation) TakenAt() (r time.Time, exists bool) {
+	v := m.taken_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldTakenAt returns the old "taken_at" field's value of the Tenant entity.
+// If the Tenant object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TenantMutation) OldTakenAt(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldTakenAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldTakenAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldTakenAt: %w", err)
+	}
+	return oldValue.TakenAt, nil
+}
+
+// ClearTakenAt clears the value of the "taken_at" field.
+func (m *TenantMutation) ClearTakenAt() {
+	m.taken_at = nil
+	m.clearedFields[tenant.FieldTakenAt] = struct{}{}
+}
+
+// TakenAtCleared returns if the "taken_at" field was cleared in this mutation.
+func (m *TenantMutation) TakenAtCleared() bool {
+	_, ok := m.clearedFields[tenant.FieldTakenAt]
+	return ok
+}
+
+// ResetTakenAt resets all changes to the "taken_at" field.
+func (m *TenantMutation) ResetTakenAt() {
+	m.taken_at = nil
+	delete(m.clearedFields, tenant.FieldTakenAt)
+}
+
 // SetCreatedAt sets the "created_at" field.
 func (m *TenantMutation) SetCreatedAt(t time.Time) {
 	m.created_at = &t
@@ -11089,7 +11176,7 @@ func (m *TenantMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *TenantMutation) Fields() []string {
-	fields := make([]string, 0, 13)
+	fields := make([]string, 0, 15)
 	if m.slug != nil {
 		fields = append(fields, tenant.FieldSlug)
 	}
@@ -11122,6 +11209,12 @@ func (m *TenantMutation) Fields() []string {
 	}
 	if m.failure != nil {
 		fields = append(fields, tenant.FieldFailure)
+	}
+	if m.worker != nil {
+		fields = append(fields, tenant.FieldWorker)
+	}
+	if m.taken_at != nil {
+		fields = append(fields, tenant.FieldTakenAt)
 	}
 	if m.created_at != nil {
 		fields = append(fields, tenant.FieldCreatedAt)
@@ -11159,6 +11252,10 @@ func (m *TenantMutation) Field(name string) (ent.Value, bool) {
 		return m.ReleaseID()
 	case tenant.FieldFailure:
 		return m.Failure()
+	case tenant.FieldWorker:
+		return m.Worker()
+	case tenant.FieldTakenAt:
+		return m.TakenAt()
 	case tenant.FieldCreatedAt:
 		return m.CreatedAt()
 	case tenant.FieldUpdatedAt:
@@ -11194,6 +11291,10 @@ func (m *TenantMutation) OldField(ctx context.Context, name string) (ent.Value, 
 		return m.OldReleaseID(ctx)
 	case tenant.FieldFailure:
 		return m.OldFailure(ctx)
+	case tenant.FieldWorker:
+		return m.OldWorker(ctx)
+	case tenant.FieldTakenAt:
+		return m.OldTakenAt(ctx)
 	case tenant.FieldCreatedAt:
 		return m.OldCreatedAt(ctx)
 	case tenant.FieldUpdatedAt:
@@ -11284,6 +11385,20 @@ func (m *TenantMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetFailure(v)
 		return nil
+	case tenant.FieldWorker:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetWorker(v)
+		return nil
+	case tenant.FieldTakenAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetTakenAt(v)
+		return nil
 	case tenant.FieldCreatedAt:
 		v, ok := value.(time.Time)
 		if !ok {
@@ -11334,6 +11449,9 @@ func (m *TenantMutation) ClearedFields() []string {
 	if m.FieldCleared(tenant.FieldFailure) {
 		fields = append(fields, tenant.FieldFailure)
 	}
+	if m.FieldCleared(tenant.FieldTakenAt) {
+		fields = append(fields, tenant.FieldTakenAt)
+	}
 	return fields
 }
 
@@ -11353,6 +11471,9 @@ func (m *TenantMutation) ClearField(name string) error {
 		return nil
 	case tenant.FieldFailure:
 		m.ClearFailure()
+		return nil
+	case tenant.FieldTakenAt:
+		m.ClearTakenAt()
 		return nil
 	}
 	return fmt.Errorf("unknown Tenant nullable field %s", name)
@@ -11394,6 +11515,12 @@ func (m *TenantMutation) ResetField(name string) error {
 		return nil
 	case tenant.FieldFailure:
 		m.ResetFailure()
+		return nil
+	case tenant.FieldWorker:
+		m.ResetWorker()
+		return nil
+	case tenant.FieldTakenAt:
+		m.ResetTakenAt()
 		return nil
 	case tenant.FieldCreatedAt:
 		m.ResetCreatedAt()

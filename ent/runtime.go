@@ -365,12 +365,16 @@ func init() {
 	tenantDescReleaseID := tenantFields[10].Descriptor()
 	// tenant.DefaultReleaseID holds the default value on creation for the release_id field.
 	tenant.DefaultReleaseID = tenantDescReleaseID.Default.(string)
+	// tenantDescWorker is the schema descriptor for worker field.
+	tenantDescWorker := tenantFields[12].Descriptor()
+	// tenant.DefaultWorker holds the default value on creation for the worker field.
+	tenant.DefaultWorker = tenantDescWorker.Default.(string)
 	// tenantDescCreatedAt is the schema descriptor for created_at field.
-	tenantDescCreatedAt := tenantFields[12].Descriptor()
+	tenantDescCreatedAt := tenantFields[14].Descriptor()
 	// tenant.DefaultCreatedAt holds the default value on creation for the created_at field.
 	tenant.DefaultCreatedAt = tenantDescCreatedAt.Default.(func() time.Time)
 	// tenantDescUpdatedAt is the schema descriptor for updated_at field.
-	tenantDescUpdatedAt := tenantFields[13].Descriptor()
+	tenantDescUpdatedAt := tenantFields[15].Descriptor()
 	// tenant.DefaultUpdatedAt holds the default value on creation for the updated_at field.
 	tenant.DefaultUpdatedAt = tenantDescUpdatedAt.Default.(func() time.Time)
 	// tenant.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.

@@ -41,6 +41,10 @@ type Tenant struct {
 	ReleaseID string `json:"release_id,omitempty"`
 	// Failure holds the value of the "failure" field.
 	Failure *controlplane.Failure `json:"failure,omitempty"`
+	// Worker holds the value of the "worker" field.
+	Worker string `json:"worker,omitempty"`
+	// TakenAt holds the value of the "taken_at" field.
+	TakenAt *time.Time `json:"taken_at,omitempty"`
 	// CreatedAt holds the value of the "created_at" field.
 	CreatedAt time.Time `json:"created_at,omitempty"`
 	// UpdatedAt holds the value of the "updated_at" field.
@@ -57,9 +61,9 @@ func (*Tenant) scanValues(columns []string) ([]any, error) {
 			values[i] = new([]byte)
 		case tenant.FieldSettled:
 			values[i] = new(sql.NullBool)
-		case tenant.FieldID, tenant.FieldSlug, tenant.FieldExternalID, tenant.FieldState, tenant.FieldIsolation, tenant.FieldTier, tenant.FieldRegion, tenant.FieldVersion, tenant.FieldReleaseID:
+		case tenant.FieldID, tenant.FieldSlug, tenant.FieldExternalID, tenant.FieldState, tenant.FieldIsolation, tenant.FieldTier, tenant.FieldRegion, tenant.FieldVersion, tenant.FieldReleaseID, tenant.FieldWorker:
 			values[i] = new(sql.NullString)
-		case tenant.FieldCreatedAt, tenant.FieldUpdatedAt:
+		case tenant.FieldTakenAt, tenant.FieldCreatedAt, tenant.FieldUpdatedAt:
 			values[i] = new(sql.NullTime)
 		default:
 			values[i] = new(sql.UnknownType)
@@ -153,6 +157,19 @@ func (_m *Tenant) assignValues(columns []string, values []any) error {
 					return fmt.Errorf("unmarshal field failure: %w", err)
 				}
 			}
+		case tenant.FieldWorker:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field worker", values[i])
+			} else if value.Valid {
+				_m.Worker = value.String
+			}
+		case tenant.FieldTakenAt:
+			if value, ok := values[i].(*sql.NullTime); !ok {
+				return fmt.Errorf("unexpected type %T for field taken_at", values[i])
+			} else if value.Valid {
+				_m.TakenAt = new(time.Time)
+				*_m.TakenAt = value.Time
+			}
 		case tenant.FieldCreatedAt:
 			if value, ok := values[i].(*sql.NullTime); !ok {
 				return fmt.Errorf("unexpected type %T for field created_at", values[i])
@@ -235,6 +252,14 @@ func (_m *Tenant) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("failure=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Failure))
+	builder.WriteString(", ")
+	builder.WriteString("worker=")
+	builder.WriteString(_m.Worker)
+	builder.WriteString(", ")
+	if v := _m.TakenAt; v != nil {
+		builder.WriteString("taken_at=")
+		builder.WriteString(v.Format(time.ANSIC))
+	}
 	builder.WriteString(", ")
 	builder.WriteString("created_at=")
 	builder.WriteString(_m.CreatedAt.Format(time.ANSIC))

@@ -146,6 +146,34 @@ func (_c *TenantCreate) SetFailure(v *controlplane.Failure) *TenantCreate {
 	return _c
 }
 
+// SetWorker sets the "worker" field.
+func (_c *TenantCreate) SetWorker(v string) *TenantCreate {
+	_c.mutation.SetWorker(v)
+	return _c
+}
+
+// SetNillableWorker sets the "worker" field if the given value is not nil.
+func (_c *TenantCreate) SetNillableWorker(v *string) *TenantCreate {
+	if v != nil {
+		_c.SetWorker(*v)
+	}
+	return _c
+}
+
+// SetTakenAt sets the "taken_at" field.
+func (_c *TenantCreate) SetTakenAt(v time.Time) *TenantCreate {
+	_c.mutation.SetTakenAt(v)
+	return _c
+}
+
+// SetNillableTakenAt sets the "taken_at" field if the given value is not nil.
+func (_c *TenantCreate) SetNillableTakenAt(v *time.Time) *TenantCreate {
+	if v != nil {
+		_c.SetTakenAt(*v)
+	}
+	return _c
+}
+
 // SetCreatedAt sets the "created_at" field.
 func (_c *TenantCreate) SetCreatedAt(v time.Time) *TenantCreate {
 	_c.mutation.SetCreatedAt(v)
@@ -239,6 +267,10 @@ func (_c *TenantCreate) defaults() {
 		v := tenant.DefaultReleaseID
 		_c.mutation.SetReleaseID(v)
 	}
+	if _, ok := _c.mutation.Worker(); !ok {
+		v := tenant.DefaultWorker
+		_c.mutation.SetWorker(v)
+	}
 	if _, ok := _c.mutation.CreatedAt(); !ok {
 		v := tenant.DefaultCreatedAt()
 		_c.mutation.SetCreatedAt(v)
@@ -284,6 +316,9 @@ func (_c *TenantCreate) check() error {
 	}
 	if _, ok := _c.mutation.ReleaseID(); !ok {
 		return &ValidationError{Name: "release_id", err: errors.New(`ent: missing required field "Tenant.release_id"`)}
+	}
+	if _, ok := _c.mutation.Worker(); !ok {
+		return &ValidationError{Name: "worker", err: errors.New(`ent: missing required field "Tenant.worker"`)}
 	}
 	if v, ok := _c.mutation.ID(); ok {
 		if err := tenant.IDValidator(v); err != nil {
@@ -369,6 +404,14 @@ func (_c *TenantCreate) createSpec() (*Tenant, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.Failure(); ok {
 		_spec.SetField(tenant.FieldFailure, field.TypeJSON, value)
 		_node.Failure = value
+	}
+	if value, ok := _c.mutation.Worker(); ok {
+		_spec.SetField(tenant.FieldWorker, field.TypeString, value)
+		_node.Worker = value
+	}
+	if value, ok := _c.mutation.TakenAt(); ok {
+		_spec.SetField(tenant.FieldTakenAt, field.TypeTime, value)
+		_node.TakenAt = &value
 	}
 	if value, ok := _c.mutation.CreatedAt(); ok {
 		_spec.SetField(tenant.FieldCreatedAt, field.TypeTime, value)
@@ -547,6 +590,36 @@ func (u *TenantUpsert) UpdateFailure() *TenantUpsert {
 // ClearFailure clears the value of the "failure" field.
 func (u *TenantUpsert) ClearFailure() *TenantUpsert {
 	u.SetNull(tenant.FieldFailure)
+	return u
+}
+
+// SetWorker sets the "worker" field.
+func (u *TenantUpsert) SetWorker(v string) *TenantUpsert {
+	u.Set(tenant.FieldWorker, v)
+	return u
+}
+
+// UpdateWorker sets the "worker" field to the value that was provided on create.
+func (u *TenantUpsert) UpdateWorker() *TenantUpsert {
+	u.SetExcluded(tenant.FieldWorker)
+	return u
+}
+
+// SetTakenAt sets the "taken_at" field.
+func (u *TenantUpsert) SetTakenAt(v time.Time) *TenantUpsert {
+	u.Set(tenant.FieldTakenAt, v)
+	return u
+}
+
+// UpdateTakenAt sets the "taken_at" field to the value that was provided on create.
+func (u *TenantUpsert) UpdateTakenAt() *TenantUpsert {
+	u.SetExcluded(tenant.FieldTakenAt)
+	return u
+}
+
+// ClearTakenAt clears the value of the "taken_at" field.
+func (u *TenantUpsert) ClearTakenAt() *TenantUpsert {
+	u.SetNull(tenant.FieldTakenAt)
 	return u
 }
 
@@ -756,6 +829,41 @@ func (u *TenantUpsertOne) UpdateFailure() *TenantUpsertOne {
 func (u *TenantUpsertOne) ClearFailure() *TenantUpsertOne {
 	return u.Update(func(s *TenantUpsert) {
 		s.ClearFailure()
+	})
+}
+
+// SetWorker sets the "worker" field.
+func (u *TenantUpsertOne) SetWorker(v string) *TenantUpsertOne {
+	return u.Update(func(s *TenantUpsert) {
+		s.SetWorker(v)
+	})
+}
+
+// UpdateWorker sets the "worker" field to the value that was provided on create.
+func (u *TenantUpsertOne) UpdateWorker() *TenantUpsertOne {
+	return u.Update(func(s *TenantUpsert) {
+		s.UpdateWorker()
+	})
+}
+
+// SetTakenAt sets the "taken_at" field.
+func (u *TenantUpsertOne) SetTakenAt(v time.Time) *TenantUpsertOne {
+	return u.Update(func(s *TenantUpsert) {
+		s.SetTakenAt(v)
+	})
+}
+
+// UpdateTakenAt sets the "taken_at" field to the value that was provided on create.
+func (u *TenantUpsertOne) UpdateTakenAt() *TenantUpsertOne {
+	return u.Update(func(s *TenantUpsert) {
+		s.UpdateTakenAt()
+	})
+}
+
+// ClearTakenAt clears the value of the "taken_at" field.
+func (u *TenantUpsertOne) ClearTakenAt() *TenantUpsertOne {
+	return u.Update(func(s *TenantUpsert) {
+		s.ClearTakenAt()
 	})
 }
 
@@ -1134,6 +1242,41 @@ func (u *TenantUpsertBulk) UpdateFailure() *TenantUpsertBulk {
 func (u *TenantUpsertBulk) ClearFailure() *TenantUpsertBulk {
 	return u.Update(func(s *TenantUpsert) {
 		s.ClearFailure()
+	})
+}
+
+// SetWorker sets the "worker" field.
+func (u *TenantUpsertBulk) SetWorker(v string) *TenantUpsertBulk {
+	return u.Update(func(s *TenantUpsert) {
+		s.SetWorker(v)
+	})
+}
+
+// UpdateWorker sets the "worker" field to the value that was provided on create.
+func (u *TenantUpsertBulk) UpdateWorker() *TenantUpsertBulk {
+	return u.Update(func(s *TenantUpsert) {
+		s.UpdateWorker()
+	})
+}
+
+// SetTakenAt sets the "taken_at" field.
+func (u *TenantUpsertBulk) SetTakenAt(v time.Time) *TenantUpsertBulk {
+	return u.Update(func(s *TenantUpsert) {
+		s.SetTakenAt(v)
+	})
+}
+
+// UpdateTakenAt sets the "taken_at" field to the value that was provided on create.
+func (u *TenantUpsertBulk) UpdateTakenAt() *TenantUpsertBulk {
+	return u.Update(func(s *TenantUpsert) {
+		s.UpdateTakenAt()
+	})
+}
+
+// ClearTakenAt clears the value of the "taken_at" field.
+func (u *TenantUpsertBulk) ClearTakenAt() *TenantUpsertBulk {
+	return u.Update(func(s *TenantUpsert) {
+		s.ClearTakenAt()
 	})
 }
 

@@ -152,6 +152,40 @@ func (_u *TenantUpdate) ClearFailure() *TenantUpdate {
 	return _u
 }
 
+// SetWorker sets the "worker" field.
+func (_u *TenantUpdate) SetWorker(v string) *TenantUpdate {
+	_u.mutation.SetWorker(v)
+	return _u
+}
+
+// SetNillableWorker sets the "worker" field if the given value is not nil.
+func (_u *TenantUpdate) SetNillableWorker(v *string) *TenantUpdate {
+	if v != nil {
+		_u.SetWorker(*v)
+	}
+	return _u
+}
+
+// SetTakenAt sets the "taken_at" field.
+func (_u *TenantUpdate) SetTakenAt(v time.Time) *TenantUpdate {
+	_u.mutation.SetTakenAt(v)
+	return _u
+}
+
+// SetNillableTakenAt sets the "taken_at" field if the given value is not nil.
+func (_u *TenantUpdate) SetNillableTakenAt(v *time.Time) *TenantUpdate {
+	if v != nil {
+		_u.SetTakenAt(*v)
+	}
+	return _u
+}
+
+// ClearTakenAt clears the value of the "taken_at" field.
+func (_u *TenantUpdate) ClearTakenAt() *TenantUpdate {
+	_u.mutation.ClearTakenAt()
+	return _u
+}
+
 // SetUpdatedAt sets the "updated_at" field.
 func (_u *TenantUpdate) SetUpdatedAt(v time.Time) *TenantUpdate {
 	_u.mutation.SetUpdatedAt(v)
@@ -246,6 +280,15 @@ func (_u *TenantUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if _u.mutation.FailureCleared() {
 		_spec.ClearField(tenant.FieldFailure, field.TypeJSON)
+	}
+	if value, ok := _u.mutation.Worker(); ok {
+		_spec.SetField(tenant.FieldWorker, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.TakenAt(); ok {
+		_spec.SetField(tenant.FieldTakenAt, field.TypeTime, value)
+	}
+	if _u.mutation.TakenAtCleared() {
+		_spec.ClearField(tenant.FieldTakenAt, field.TypeTime)
 	}
 	if value, ok := _u.mutation.UpdatedAt(); ok {
 		_spec.SetField(tenant.FieldUpdatedAt, field.TypeTime, value)
@@ -394,6 +437,40 @@ func (_u *TenantUpdateOne) ClearFailure() *TenantUpdateOne {
 	return _u
 }
 
+// SetWorker sets the "worker" field.
+func (_u *TenantUpdateOne) SetWorker(v string) *TenantUpdateOne {
+	_u.mutation.SetWorker(v)
+	return _u
+}
+
+// SetNillableWorker sets the "worker" field if the given value is not nil.
+func (_u *TenantUpdateOne) SetNillableWorker(v *string) *TenantUpdateOne {
+	if v != nil {
+		_u.SetWorker(*v)
+	}
+	return _u
+}
+
+// SetTakenAt sets the "taken_at" field.
+func (_u *TenantUpdateOne) SetTakenAt(v time.Time) *TenantUpdateOne {
+	_u.mutation.SetTakenAt(v)
+	return _u
+}
+
+// SetNillableTakenAt sets the "taken_at" field if the given value is not nil.
+func (_u *TenantUpdateOne) SetNillableTakenAt(v *time.Time) *TenantUpdateOne {
+	if v != nil {
+		_u.SetTakenAt(*v)
+	}
+	return _u
+}
+
+// ClearTakenAt clears the value of the "taken_at" field.
+func (_u *TenantUpdateOne) ClearTakenAt() *TenantUpdateOne {
+	_u.mutation.ClearTakenAt()
+	return _u
+}
+
 // SetUpdatedAt sets the "updated_at" field.
 func (_u *TenantUpdateOne) SetUpdatedAt(v time.Time) *TenantUpdateOne {
 	_u.mutation.SetUpdatedAt(v)
@@ -518,6 +595,15 @@ func (_u *TenantUpdateOne) sqlSave(ctx context.Context) (_node *Tenant, err erro
 	}
 	if _u.mutation.FailureCleared() {
 		_spec.ClearField(tenant.FieldFailure, field.TypeJSON)
+	}
+	if value, ok := _u.mutation.Worker(); ok {
+		_spec.SetField(tenant.FieldWorker, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.TakenAt(); ok {
+		_spec.SetField(tenant.FieldTakenAt, field.TypeTime, value)
+	}
+	if _u.mutation.TakenAtCleared() {
+		_spec.ClearField(tenant.FieldTakenAt, field.TypeTime)
 	}
 	if value, ok := _u.mutation.UpdatedAt(); ok {
 		_spec.SetField(tenant.FieldUpdatedAt, field.TypeTime, value)

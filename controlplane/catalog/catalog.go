@@ -40,6 +40,11 @@ const schemaName = "public"
 // minConnections are one each for River's LISTEN, its leader, a transaction and a watch.
 const minConnections = 4
 
+// transactionSilence ends a transaction of which nothing is heard, as of a
+// process that was stopped: it holds rows that others wait for, and events back
+// from every reader.
+const transactionSilence = "10s"
+
 // connectTimeout bounds one attempt on one host.
 const connectTimeout = 5 * time.Second
 
@@ -103,8 +108,7 @@ func poolConfig(url controlplane.Secret, c Config, w *watch) (*pgxpool.Config, e
 		conn.RuntimeParams["application_name"] = c.Application
 	}
 	conn.RuntimeParams["search_path"] = schemaName
-	// A transaction left open would hold events back from every reader.
-	conn.RuntimeParams["idle_in_transaction_session_timeout"] = "60s"
+	conn.RuntimeParams["idle_in_transaction_session_timeout"] = transactionSilence
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		readTimesAsUTC(conn)
 		return w.connected(ctx, conn)

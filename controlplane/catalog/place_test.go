@@ -246,20 +246,49 @@ func TestClaimThatIsNotCompleteGoesOnWithItsIncarnation(t *testing.T) {
 func TestLockedNamesAreKnownToAll(t *testing.T) {
 	t.Parallel()
 	cat := catalogtest.New(t)
-	unlock, ok, err := cat.TryLock(t.Context(), "tenant a")
-	if err != nil || !ok {
-		t.Fatal(ok, err)
-	}
 	names := []string{"tenant a", "tenant b"}
-	if locked, err := cat.Locked(t.Context(), names); err != nil || len(locked) != 1 || !locked["tenant a"] {
-		t.Errorf("locked are %v, %v", locked, err)
+	ran, err := cat.Alone(t.Context(), "tenant a", func(ctx context.Context) error {
+		locked, err := cat.Locked(ctx, names)
+		if err != nil || len(locked) != 1 || !locked["tenant a"] {
+			t.Errorf("locked are %v, %v", locked, err)
+		}
+		if ran, err := cat.Alone(ctx, "tenant a", func(context.Context) error { return nil }); ran || err != nil {
+			t.Errorf("somebody else has the lock: ran %t, %v", ran, err)
+		}
+		return nil
+	})
+	if err != nil || !ran {
+		t.Fatal(ran, err)
 	}
-	unlock()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for locked := (map[string]bool{"tenant a": true}); len(locked) > 0; {
 		if locked, err = cat.Locked(ctx, names); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestWhoLosesALockStopsWork ends the session that holds a lock, as a restart of
+// the catalog does: somebody else may take it then.
+func TestWhoLosesALockStopsWork(t *testing.T) {
+	t.Parallel()
+	cat := catalogtest.New(t)
+	ran, err := cat.Alone(t.Context(), "tenant a", func(ctx context.Context) error {
+		_, err := cat.Pool().Exec(ctx, `SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+			WHERE l.locktype = 'advisory' AND d.datname = current_database()`)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(30 * time.Second):
+			t.Error("nobody says that the lock is lost")
+			return nil
+		}
+	})
+	if !ran || err == nil || !strings.Contains(err.Error(), "the lock was lost") {
+		t.Errorf("ran %t, %v", ran, err)
 	}
 }

@@ -103,7 +103,7 @@ func New(ctx context.Context, c Config) (*Daemon, error) {
 		return nil, err
 	}
 	releases := release.New(cat, clusters)
-	tenants := tenant.New(cat, keys, clusters, provision.New(cat, keys, clusters), releases, queue)
+	tenants := tenant.New(cat, keys, clusters, provision.New(cat, keys, clusters), releases, queue, presence.ID())
 	rollouts := rollout.New(cat, clusters, releases, queue, c.Logger, presence.ID())
 	handler := api.New(api.Config{Fleet: clusters, Tenants: tenants, Releases: releases, Rollouts: rollouts,
 		Doctor: doctor.New(cat, clusters, releases, tenants, rollouts, c.Logger),

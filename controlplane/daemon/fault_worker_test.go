@@ -15,6 +15,7 @@ import (
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/controlplanetest"
+	"github.com/manorhq/manor/internal/devpg"
 	"github.com/manorhq/manor/internal/pgtest"
 )
 
@@ -151,4 +152,36 @@ func TestStoppedWorkerIsReplacedWithinThirtySeconds(t *testing.T) {
 	f.proves(id, controlplane.RolloutSucceeded, controlplane.TargetSucceeded, "4", 1, 0)
 	sleeper.Wake()
 	f.proves(id, controlplane.RolloutSucceeded, controlplane.TargetSucceeded, "4", 1, 0)
+}
+
+// This one waits for the lock on the tenant to be lost.
+func TestWorkerStoppedWhileItMakesAHomeIsReplacedWithinThirtySeconds(t *testing.T) {
+	t.Parallel()
+	forEachIsolation(t, func(t *testing.T, like controlplane.NewTenant) {
+		f := newFleet(t, controlplanetest.Options{}, pgtest.NewServer(t, devpg.Config{}), like, 1)
+		like.Slug = "begun"
+		if _, err := f.CreateTenants(t.Context(), []controlplane.NewTenant{like}, false); err != nil {
+			t.Fatal(err)
+		}
+		sleeper := f.Sleeper(controlplanetest.Death{Write: 9}, func() (bool, error) {
+			tenant, err := f.ShowTenant(t.Context(), "begun")
+			return err == nil && tenant.Settled, err
+		})
+		if sleeper == nil {
+			t.Fatal("the home was made in fewer writes")
+		}
+		began := time.Now()
+		f.Working(func() { f.Settled("begun") })
+		if took := time.Since(began); took > 30*time.Second {
+			t.Errorf("nothing was done about the tenant for %s", took)
+		}
+		before := f.written(f.server, f.homes()...)
+		sleeper.Wake()
+		if diff := cmp.Diff(before, f.written(f.server, f.homes()...)); diff != "" {
+			t.Errorf("it wrote when it woke (-before +after):\n%s", diff)
+		}
+		for _, difference := range f.Leftovers(f.server) {
+			t.Error(difference)
+		}
+	})
 }

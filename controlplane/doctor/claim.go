@@ -33,15 +33,15 @@ func Claim(ctx context.Context, cat *catalog.Catalog, f *fleet.Service, by contr
 		return nil, controlplane.Errorf(controlplane.Refused, "a claim takes the tenants from the catalog that this one was copied from").
 			WithHint("if that is meant: --confirm %s", cat.Name())
 	}
-	unlock, free, err := cat.TryLock(ctx, "claim")
-	if err != nil {
-		return nil, err
-	}
-	if !free {
+	var claimed *controlplane.Claim
+	alone, err := cat.Alone(ctx, "claim", func(ctx context.Context) (err error) {
+		claimed, err = s.claim(ctx, by, n)
+		return err
+	})
+	if err == nil && !alone {
 		return nil, controlplane.Errorf(controlplane.Conflict, "somebody else is claiming this catalog just now")
 	}
-	defer unlock()
-	return s.claim(ctx, by, n)
+	return claimed, err
 }
 
 func (s *Service) claim(ctx context.Context, by controlplane.Actor, n controlplane.NewClaim) (*controlplane.Claim, error) {

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/tenant"
 )
 
 // read returns what the catalog says now, in one snapshot.
@@ -85,7 +86,7 @@ func (s *Service) attended(ctx context.Context, k *known) error {
 	var names []string
 	for i := range k.residents {
 		if r := &k.residents[i]; !r.Settled && k.at.Sub(r.CreatedAt) > grace {
-			names = append(names, lockOf(r))
+			names = append(names, tenant.LockName(r.ID))
 		}
 	}
 	if len(names) == 0 {
@@ -93,10 +94,7 @@ func (s *Service) attended(ctx context.Context, k *known) error {
 	}
 	locked, err := s.cat.Locked(ctx, names)
 	for i := range k.residents {
-		k.residents[i].Attended = locked[lockOf(&k.residents[i])]
+		k.residents[i].Attended = locked[tenant.LockName(k.residents[i].ID)]
 	}
 	return err
 }
-
-// lockOf is the lock that whoever converges a tenant holds.
-func lockOf(r *resident) string { return "tenant " + r.ID }

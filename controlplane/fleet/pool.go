@@ -18,6 +18,8 @@ const (
 	idleTime = 5 * time.Second
 	// provenFor is how long after its use a connection is taken to work.
 	provenFor = time.Second
+	// provenWithin is how long one that was unused for longer may take to answer.
+	provenWithin = 2 * time.Second
 	// usesPerBackend replaces a backend before its relation cache has grown by
 	// 370 KiB for each of more tenants than this.
 	usesPerBackend = 100
@@ -110,13 +112,20 @@ func (p *pool) session(ctx context.Context, w *Way) (*session, error) {
 		if s == nil {
 			return p.connect(ctx, w)
 		}
-		if time.Since(s.rest) < provenFor || s.conn.Ping(ctx) == nil {
+		if time.Since(s.rest) < provenFor || s.answers(ctx) {
 			return s, nil
 		}
 		p.mu.Lock()
 		p.end(s)
 		p.mu.Unlock()
 	}
+}
+
+// answers asks whether a connection works: it may be half-open.
+func (s *session) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, provenWithin)
+	defer cancel()
+	return s.conn.Ping(ctx) == nil
 }
 
 // takeIdle takes the one that was used last: the others can grow old.

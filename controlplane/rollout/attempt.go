@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
@@ -110,7 +111,6 @@ func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Way)
 		if r := s.fence(ctx, l, &t, owner); r != nil {
 			return *r
 		}
-		t.fenced = true
 	}
 	expected := t.Version
 	var origin *string
@@ -159,14 +159,24 @@ func (s *Service) fence(ctx context.Context, l *lease, t *leased, owner *fleet.W
 		r := notReached(*t, err)
 		return &r
 	}
+	return t.fencedAt(l, actual)
+}
+
+// fencedAt notes where a target is that nobody else can be at any more. nil:
+// there is work to do from there.
+func (t *leased) fencedAt(l *lease, actual string) *result {
 	if r := locate(l, *t, actual, false); r != nil {
 		return r
 	}
 	row := *t.Target
 	row.Version = actual
-	t.Target, t.was = &row, controlplane.TargetPending
-	if !t.tenant.State.Migratable() {
+	t.Target, t.was, t.fenced = &row, controlplane.TargetPending, true
+	switch {
+	case !t.tenant.State.Migratable():
 		return closed(l, *t)
+	case t.Attempts >= maxAttempts: // or it would take one worker after the other with it
+		return &result{Status: failedIn(l), Version: actual, answered: true, Failure: &controlplane.Failure{
+			Message: fmt.Sprintf("given up after %d attempts: in the last one its worker or its connection was lost (see the logs of the workers)", t.Attempts)}}
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ type waiter struct {
 	ClusterID  string
 	DatabaseID string
 	Shared     bool // other tenants live in its database, too
+	Lost       int  // attempts, if it is not known how far the last one came
 }
 
 // batchPlan is a batch to be: targets of one cluster. Those of a shared
@@ -26,11 +27,12 @@ type batchPlan struct {
 }
 
 // planBatches cuts targets into batches of at most size tenants. Clusters take
-// turns, so that no cluster waits for another's last batch.
+// turns, so that no cluster waits for another's last batch. A suspect comes after
+// the others, alone: it takes nobody with it.
 func planBatches(targets []waiter, size int) []batchPlan {
 	targets = slices.Clone(targets)
 	slices.SortFunc(targets, func(a, b waiter) int {
-		return cmp.Or(cmp.Compare(a.ClusterID, b.ClusterID), cmp.Compare(a.shared(), b.shared()), cmp.Compare(a.Slug, b.Slug))
+		return cmp.Or(cmp.Compare(a.ClusterID, b.ClusterID), cmp.Compare(a.shared(), b.shared()), cmp.Compare(a.Lost, b.Lost), cmp.Compare(a.Slug, b.Slug))
 	})
 	perCluster := map[string][]batchPlan{}
 	var order []string
@@ -39,7 +41,7 @@ func planBatches(targets []waiter, size int) []batchPlan {
 		if len(batches) == 0 {
 			order = append(order, t.ClusterID)
 		}
-		if n := len(batches); n == 0 || len(batches[n-1].Targets) == size || batches[n-1].DatabaseID != t.shared() {
+		if n := len(batches); n == 0 || len(batches[n-1].Targets) == size || batches[n-1].DatabaseID != t.shared() || t.suspect() {
 			batches = append(batches, batchPlan{ClusterID: t.ClusterID, DatabaseID: t.shared()})
 		}
 		last := &batches[len(batches)-1]
@@ -64,6 +66,10 @@ func (w waiter) shared() string {
 	}
 	return ""
 }
+
+// suspect reports whether a target may be what ends its workers, as one that
+// uses up their memory does: it was at hand when more than one of them was lost.
+func (w waiter) suspect() bool { return w.Lost > 1 }
 
 func total(perCluster map[string][]batchPlan) int {
 	n := 0

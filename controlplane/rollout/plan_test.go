@@ -23,7 +23,8 @@ func TestPlanBatches(t *testing.T) {
 		for i := range targets {
 			at := fmt.Sprint(rapid.IntRange(1, clusters).Draw(t, "cluster"))
 			database := rapid.IntRange(0, 2).Draw(t, "database") // 0: its own
-			targets[i] = waiter{ID: i, Slug: fmt.Sprintf("t%02d", n-i), ClusterID: at, DatabaseID: fmt.Sprint(at, "-", database), Shared: database > 0}
+			targets[i] = waiter{ID: i, Slug: fmt.Sprintf("t%02d", n-i), ClusterID: at, DatabaseID: fmt.Sprint(at, "-", database), Shared: database > 0,
+				Lost: max(0, rapid.IntRange(-9, 3).Draw(t, "lost"))}
 			if database == 0 {
 				targets[i].DatabaseID += fmt.Sprint("-", i)
 			}
@@ -37,6 +38,9 @@ func TestPlanBatches(t *testing.T) {
 			for _, id := range b.Targets {
 				if seen[id] || targets[id].ClusterID != b.ClusterID || targets[id].shared() != b.DatabaseID {
 					t.Fatalf("target %+v is in batch %+v, or in two", targets[id], b)
+				}
+				if targets[id].suspect() && len(b.Targets) > 1 {
+					t.Fatalf("the suspect %+v is in batch %+v, not alone", targets[id], b)
 				}
 				seen[id] = true
 			}
@@ -76,6 +80,21 @@ func TestBatchesOfASharedDatabaseHoldNobodyElse(t *testing.T) {
 	want := []batchPlan{
 		{ClusterID: "east", Targets: []int{1, 2}}, {ClusterID: "west", DatabaseID: "shared-3", Targets: []int{6}},
 		{ClusterID: "east", DatabaseID: "shared-1", Targets: []int{3, 4}}, {ClusterID: "east", DatabaseID: "shared-2", Targets: []int{5}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSuspectIsTriedAloneAndLast(t *testing.T) {
+	t.Parallel()
+	got := planBatches([]waiter{
+		{ID: 1, Slug: "a", ClusterID: "east", DatabaseID: "shared", Shared: true, Lost: 2}, {ID: 2, Slug: "b", ClusterID: "east", DatabaseID: "shared", Shared: true, Lost: 1},
+		{ID: 3, Slug: "c", ClusterID: "east", DatabaseID: "shared", Shared: true, Lost: 3}, {ID: 4, Slug: "d", ClusterID: "east", DatabaseID: "shared", Shared: true},
+	}, 10)
+	want := []batchPlan{
+		{ClusterID: "east", DatabaseID: "shared", Targets: []int{4, 2}},
+		{ClusterID: "east", DatabaseID: "shared", Targets: []int{1}}, {ClusterID: "east", DatabaseID: "shared", Targets: []int{3}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

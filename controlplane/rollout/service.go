@@ -163,8 +163,8 @@ func describe(r *controlplane.Release, n controlplane.NewRollout, targets []froz
 				Error: controlplane.Errorf(controlplane.Refused, "%s", t.reason)})
 		default:
 			lowest = min(lowest, t.tenant.Version)
-			waiters = append(waiters, waiter{i, t.tenant.Slug, t.tenant.Placement.ClusterID, t.tenant.Placement.DatabaseID,
-				t.tenant.Isolation == controlplane.IsolationSchema})
+			waiters = append(waiters, waiter{ID: i, Slug: t.tenant.Slug, ClusterID: t.tenant.Placement.ClusterID,
+				DatabaseID: t.tenant.Placement.DatabaseID, Shared: t.tenant.Isolation == controlplane.IsolationSchema})
 		}
 		plan.From[t.tenant.Version]++
 		plan.Clusters[t.tenant.Cluster]++

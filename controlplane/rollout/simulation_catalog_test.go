@@ -113,7 +113,7 @@ func (w *world) makeBatches(r *run, now time.Time) {
 	var due []waiter
 	for _, t := range r.targets {
 		if !t.Status.Done() && t.Direction == direction(r.State) && t.BatchID == nil && w.isDue(t, now) {
-			due = append(due, waiter{t.ID, t.Slug, t.ClusterID, t.DatabaseID, w.seatOf(t.TenantID).shared})
+			due = append(due, waiterOf(t, w.seatOf(t.TenantID).shared))
 		}
 	}
 	for _, plan := range planBatches(due, r.BatchSize) {

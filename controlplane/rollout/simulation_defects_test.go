@@ -32,6 +32,7 @@ var defects = []string{
 	"a rollback forgets what is unknown",
 	"a rollback leaves alone what is unknown",
 	"a rollback begins that was planned long ago",
+	"a tenant that ends its workers is tried for ever",
 }
 
 // amid are the faults among which a defect shows soon, where it would be long

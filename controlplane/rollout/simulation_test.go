@@ -151,7 +151,7 @@ func (w *world) settle() {
 		switch {
 		case w.elapsed-from > patience:
 			w.breaks("no rest: %s", w.unrest())
-		case w.elapsed-from > 30*time.Second && w.abandoned() != "":
+		case w.elapsed-max(from, w.death) > 30*time.Second && w.abandoned() != "":
 			w.breaks("nobody has taken over %s", w.abandoned())
 		case moved:
 			w.elapsed += 50 * time.Millisecond
@@ -206,10 +206,16 @@ func (w *world) round() (moved bool) {
 		moved = true
 	}
 	for _, p := range w.processes {
+		if p.dead { // of a tenant that takes its workers with it
+			w.kill(false, p)
+		}
 		for _, h := range p.holds {
 			moved = w.feed(h) || moved
 			for _, a := range append([]*attempt(nil), h.lanes...) {
-				moved = w.step(a) || moved
+				moved = !p.dead && w.step(a) || moved
+			}
+			if p.dead {
+				break
 			}
 		}
 		w.keepTime(p)

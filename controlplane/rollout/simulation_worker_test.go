@@ -151,6 +151,10 @@ func (w *world) advance(a *attempt) *result {
 	case fencing:
 		return w.fenced(a)
 	case sending:
+		if w.seatOf(t.TenantID).deadly {
+			w.dies(a.hold.process)
+			return nil
+		}
 		a.phase = awaiting
 		if m := w.send(a); w.wayless(m, goal(l, t)) { // refused before it is sent
 			w.answer(m, m.result(migrator.Failed, "no way"))
@@ -192,17 +196,11 @@ func (w *world) fenced(a *attempt) *result {
 		return &r
 	}
 	w.tell(toldFenced, a.t.Slug, actual, a.hold.batch.Epoch)
-	if r := locate(a.hold.lease, a.t, actual, false); r != nil {
-		return r
+	a.expected, a.phase = actual, sending
+	if w.broken == "a tenant that ends its workers is tried for ever" {
+		a.t.Attempts = 0
 	}
-	row := *a.t.Target
-	row.Version = actual
-	a.t.Target, a.t.was = &row, controlplane.TargetPending
-	a.t.fenced, a.expected, a.phase = true, actual, sending
-	if !a.t.tenant.State.Migratable() {
-		return closed(a.hold.lease, a.t)
-	}
-	return nil
+	return a.t.fencedAt(a.hold.lease, actual)
 }
 
 // heard goes on after an answer, or the loss of one.
@@ -293,6 +291,7 @@ func (w *world) dies(p *process) {
 		}
 	}
 	w.deciding = slices.DeleteFunc(w.deciding, func(d *decision) bool { return d.process == p })
+	w.death = w.elapsed
 	p.dead, p.frozen, p.drains, p.holds = true, false, false, nil
 }
 

@@ -24,6 +24,7 @@ type world struct {
 	faults faults
 
 	elapsed time.Duration // true time since noon
+	death   time.Duration // when a process died last
 	skew    time.Duration // of the catalog's clock
 
 	sites     []*site
@@ -47,7 +48,7 @@ type world struct {
 
 // faults are what may go wrong in a world; every seed has some of them.
 type faults struct {
-	kills, freezes, drains, lostAnswers, lostJobs, clock, trouble, crowds, locks, refusals, cuts, lives, operators, tools, haste bool
+	kills, freezes, drains, lostAnswers, lostJobs, clock, trouble, crowds, locks, refusals, cuts, lives, operators, tools, haste, poison bool
 }
 
 // run is a rollout with what the simulation has to know of it.
@@ -69,6 +70,7 @@ type seat struct {
 	purged    bool // its home is gone
 	meddled   bool // another tool has moved it
 	wasClosed bool // it was being deleted, once
+	deadly    bool // whoever works on it dies
 	home      home
 }
 
@@ -89,7 +91,7 @@ type job struct {
 func newWorld(seed uint64, broken string, told *[]string) *world {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 0)), broken: broken, told: told, seen: map[string]int{}, courses: map[string]fleet.Course{}, oneWay: map[string]bool{}, guessed: map[int]bool{}}
 	w.faults = faults{kills: w.flip(), freezes: w.flip(), drains: w.flip(), lostAnswers: w.flip(), lostJobs: w.flip(), clock: w.flip(), trouble: w.flip(),
-		crowds: w.flip(), locks: w.flip(), refusals: w.flip(), cuts: w.flip(), lives: w.flip(), operators: w.flip(), tools: w.rng.IntN(4) == 0, haste: w.flip()}
+		crowds: w.flip(), locks: w.flip(), refusals: w.flip(), cuts: w.flip(), lives: w.flip(), operators: w.flip(), tools: w.rng.IntN(4) == 0, haste: w.flip(), poison: w.rng.IntN(4) == 0}
 	if only, ok := amid[broken]; ok {
 		w.faults = only
 	}
@@ -106,6 +108,7 @@ func newWorld(seed uint64, broken string, told *[]string) *world {
 	for range 2 + w.rng.IntN(12) {
 		w.create(controlplane.TenantActive, w.standard)
 	}
+	w.seats[0].deadly = w.faults.poison
 	for i := range 1 + w.rng.IntN(3) {
 		w.processes = append(w.processes, &process{name: fmt.Sprintf("p%d", i), slots: 1 + w.rng.IntN(3)})
 	}

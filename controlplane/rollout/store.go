@@ -262,7 +262,7 @@ func makeBatches(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time
 
 func dueWaiters(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.Time) ([]waiter, error) {
 	rows, err := tx.Target.Query().Where(due(row, now)...).
-		Select(target.FieldSlug, target.FieldClusterID, target.FieldDatabaseID).All(ctx)
+		Select(target.FieldSlug, target.FieldClusterID, target.FieldDatabaseID, target.FieldStatus, target.FieldAttempts).All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read what is due of rollout %s: %w", row.ID, err)
 	}
@@ -272,9 +272,17 @@ func dueWaiters(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.
 	}
 	waiters := make([]waiter, len(rows))
 	for i, t := range rows {
-		waiters[i] = waiter{t.ID, t.Slug, t.ClusterID, t.DatabaseID, shared[t.DatabaseID]}
+		waiters[i] = waiterOf(t, shared[t.DatabaseID])
 	}
 	return waiters, nil
+}
+
+func waiterOf(t *ent.Target, shared bool) waiter {
+	w := waiter{ID: t.ID, Slug: t.Slug, ClusterID: t.ClusterID, DatabaseID: t.DatabaseID, Shared: shared}
+	if t.Status == controlplane.TargetUnknown {
+		w.Lost = t.Attempts
+	}
+	return w
 }
 
 // become moves a rollout to a state, legally, and says so.

@@ -28,12 +28,14 @@ func TestWorkersAreListedWithWhatTheyHoldAndTheSilentOnesAreNamed(t *testing.T) 
 	got := workers(
 		[]work.Seen{process("idle", true, 3*time.Second), process("silent", true, 11*time.Second), process("cli", false, 0), process("at work", true, 0)},
 		[]*ent.Batch{holding("at work", "r_1", 1), holding("gone", "r_1", 2), holding("at work", "r_2", 7)},
+		[]*ent.Tenant{{Slug: "acme", Worker: "idle", TakenAt: &at}, {Slug: "bolt", Worker: "dead", TakenAt: &at}},
 		map[string]string{"c_1": "east"})
+	none := []controlplane.InHand{}
 	want := []controlplane.Worker{
-		{ID: "at work", Version: "v1", StartedAt: at, SeenAt: at, Batches: []controlplane.WorkerBatch{held("r_1", 1), held("r_2", 7)}},
-		{ID: "gone", StartedAt: at, SeenAt: at, Silent: true, Batches: []controlplane.WorkerBatch{held("r_1", 2)}},
-		{ID: "idle", Version: "v1", StartedAt: at, SeenAt: at, Batches: []controlplane.WorkerBatch{}},
-		{ID: "silent", Version: "v1", StartedAt: at, SeenAt: at, Silent: true, Batches: []controlplane.WorkerBatch{}},
+		{ID: "at work", Version: "v1", StartedAt: at, SeenAt: at, Batches: []controlplane.WorkerBatch{held("r_1", 1), held("r_2", 7)}, Homes: none},
+		{ID: "gone", StartedAt: at, SeenAt: at, Silent: true, Batches: []controlplane.WorkerBatch{held("r_1", 2)}, Homes: none},
+		{ID: "idle", Version: "v1", StartedAt: at, SeenAt: at, Batches: []controlplane.WorkerBatch{}, Homes: hand},
+		{ID: "silent", Version: "v1", StartedAt: at, SeenAt: at, Silent: true, Batches: []controlplane.WorkerBatch{}, Homes: none},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,10 +25,10 @@ import (
 
 const (
 	convergeTimeout = 30 * time.Minute
-	sweepInterval   = 15 * time.Second
-	// abandoned is how long an unsettled tenant rests before the sweep looks
-	// whether anybody still works on it.
-	abandoned = 20 * time.Second
+	sweepInterval   = 5 * time.Second
+	// forgotten is how long an unsettled tenant that nobody has in hand rests
+	// before the sweep has it worked on: its job may be lost.
+	forgotten = 20 * time.Second
 	// tryAgain is how long a tenant waits whose cluster did not let us finish.
 	tryAgain = 3 * time.Second
 )
@@ -66,19 +67,25 @@ func (s *Service) Converge(ctx context.Context, id string) error {
 
 // convergeAlone returns the row that it worked for, or nil when there was
 // nothing to do, somebody else is doing it, or it is to be tried again later.
-func (s *Service) convergeAlone(ctx context.Context, id string) (*ent.Tenant, error) {
-	unlock, ok, err := s.cat.TryLock(ctx, "tenant "+id)
-	if err != nil || !ok {
-		return nil, err
-	}
-	defer unlock()
-	failpoint.Reach("tenant.locked")
+func (s *Service) convergeAlone(ctx context.Context, id string) (worked *ent.Tenant, err error) {
+	_, err = s.cat.Alone(ctx, LockName(id), func(ctx context.Context) (err error) {
+		failpoint.Reach("tenant.locked")
+		worked, err = s.convergeLocked(ctx, id)
+		return err
+	})
+	return worked, err
+}
+
+func (s *Service) convergeLocked(ctx context.Context, id string) (*ent.Tenant, error) {
 	row, err := s.cat.Ent().Tenant.Get(ctx, id)
 	if ent.IsNotFound(err) || err == nil && row.Settled {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read tenant %s: %w", id, err)
+	}
+	if err := row.Update().SetWorker(s.worker).SetTakenAt(time.Now()).Exec(ctx); err != nil {
+		return nil, fmt.Errorf("take tenant %s: %w", row.Slug, err)
 	}
 	err = s.converge(ctx, row)
 	if err != nil && ctx.Err() == nil {
@@ -227,7 +234,7 @@ func settleIn(ctx context.Context, tx *catalog.Tx, row *ent.Tenant, more func(*e
 	if now.State != row.State {
 		return nil
 	}
-	up := now.Update().SetSettled(true).SetUpdatedAt(time.Now())
+	up := now.Update().SetSettled(true).SetWorker("").ClearTakenAt().SetUpdatedAt(time.Now())
 	if now.State != controlplane.TenantFailed {
 		up.ClearFailure()
 	}
@@ -253,7 +260,7 @@ func (s *Service) comeBack(ctx context.Context, row *ent.Tenant, cause error) er
 		if now.State == controlplane.TenantFailed {
 			failure = now.Failure // why it failed says more than why it is not razed yet
 		}
-		now, err = now.Update().SetFailure(failure).SetUpdatedAt(time.Now()).Save(ctx)
+		now, err = now.Update().SetFailure(failure).SetWorker("").ClearTakenAt().SetUpdatedAt(time.Now()).Save(ctx)
 		if err != nil {
 			return fmt.Errorf("store tenant %s: %w", row.Slug, err)
 		}
@@ -265,12 +272,16 @@ func (s *Service) comeBack(ctx context.Context, row *ent.Tenant, cause error) er
 	})
 }
 
-// Sweep enqueues the tenants that have been unsettled for a while: whoever
-// worked on them may be dead. For those still worked on it changes nothing. All
+// Sweep has the tenants worked on whose worker is gone, and those that have
+// been unsettled for a while with nobody at work: their job may be lost. All
 // processes sweep; each takes what no other one has taken just now.
 func (s *Service) Sweep(ctx context.Context) error {
+	left, err := s.leftBehind(ctx)
+	if err != nil {
+		return err
+	}
 	return s.cat.InTx(ctx, func(tx *catalog.Tx) error {
-		ids, err := takeAbandoned(ctx, tx)
+		ids, err := takeAbandoned(ctx, tx, left)
 		if err != nil {
 			return err
 		}
@@ -282,14 +293,36 @@ func (s *Service) Sweep(ctx context.Context) error {
 	})
 }
 
-// takeAbandoned touches the tenants that have been unsettled for a while, so
-// that no other sweep takes them as well.
-func takeAbandoned(ctx context.Context, tx *catalog.Tx) (ids []string, err error) {
+// leftBehind are the tenants that count as in hand, and that nobody has locked.
+func (s *Service) leftBehind(ctx context.Context) (left []string, err error) {
+	held, err := s.cat.Ent().Tenant.Query().Where(tenant.Settled(false), tenant.WorkerNEQ("")).IDs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for tenants in hand: %w", err)
+	}
+	names := make([]string, len(held))
+	for i, id := range held {
+		names[i] = LockName(id)
+	}
+	locked, err := s.cat.Locked(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(held, func(id string) bool { return locked[LockName(id)] }), nil
+}
+
+// LockName is the name of the lock on the catalog that whoever works on a
+// tenant's home holds.
+func LockName(id string) string { return "tenant " + id }
+
+// takeAbandoned touches the tenants that were left behind or forgotten, so that
+// no other sweep takes them as well.
+func takeAbandoned(ctx context.Context, tx *catalog.Tx, left []string) (ids []string, err error) {
 	err = tx.Conn(func(conn *pgx.Conn) error {
-		rows, _ := conn.Query(ctx, `UPDATE tenants SET updated_at = clock_timestamp() WHERE id IN (
-				SELECT id FROM tenants WHERE NOT settled AND updated_at < clock_timestamp() - make_interval(secs => $1)
+		rows, _ := conn.Query(ctx, `UPDATE tenants SET worker = '', taken_at = NULL, updated_at = clock_timestamp() WHERE id IN (
+				SELECT id FROM tenants WHERE NOT settled AND (worker <> '' AND id = ANY($3)
+					OR worker = '' AND updated_at < clock_timestamp() - make_interval(secs => $1))
 				ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED)
-			RETURNING id`, abandoned.Seconds(), pageSize)
+			RETURNING id`, forgotten.Seconds(), pageSize, left)
 		ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		return err
 	})

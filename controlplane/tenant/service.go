@@ -26,11 +26,13 @@ type Service struct {
 	provision *provision.Service
 	releases  *release.Service
 	queue     *work.Queue
+	worker    string
 }
 
-// New furnishes the room and registers its loop with the queue.
-func New(cat *catalog.Catalog, keys *secret.Keyring, f *fleet.Service, p *provision.Service, r *release.Service, q *work.Queue) *Service {
-	s := &Service{cat: cat, keys: keys, fleet: f, provision: p, releases: r, queue: q}
+// New furnishes the room and registers its loop with the queue. worker is what
+// this process is called in the catalog.
+func New(cat *catalog.Catalog, keys *secret.Keyring, f *fleet.Service, p *provision.Service, r *release.Service, q *work.Queue, worker string) *Service {
+	s := &Service{cat: cat, keys: keys, fleet: f, provision: p, releases: r, queue: q, worker: worker}
 	work.Handle(q, convergeTimeout, func(ctx context.Context, job convergeJob) error { return s.Converge(ctx, job.Tenant) })
 	work.Every(q, sweepInterval, "tenant sweep", s.Sweep)
 	return s

@@ -1,6 +1,8 @@
 package tenant
 
 import (
+	"context"
+	"slices"
 	"testing"
 
 	"github.com/manorhq/manor/controlplane/catalog"
@@ -11,7 +13,7 @@ func TestSweepsOfManyProcessesTakeATenantOnce(t *testing.T) {
 	t.Parallel()
 	cat := catalogtest.New(t)
 	_, err := cat.Pool().Exec(t.Context(), `INSERT INTO tenants (id, slug, isolation, settled, updated_at) VALUES
-		('abandoned', 'acme', 'schema', false, now() - interval '21 s'),
+		('forgotten', 'acme', 'schema', false, now() - interval '21 s'),
 		('at work', 'globex', 'schema', false, now() - interval '10 s'),
 		('settled', 'initech', 'schema', true, now() - interval '1 h')`)
 	if err != nil {
@@ -20,7 +22,7 @@ func TestSweepsOfManyProcessesTakeATenantOnce(t *testing.T) {
 	take := func(during func() error) (ids []string) {
 		t.Helper()
 		err := cat.InTx(t.Context(), func(tx *catalog.Tx) (err error) {
-			if ids, err = takeAbandoned(t.Context(), tx); err != nil {
+			if ids, err = takeAbandoned(t.Context(), tx, nil); err != nil {
 				return err
 			}
 			return during()
@@ -37,10 +39,42 @@ func TestSweepsOfManyProcessesTakeATenantOnce(t *testing.T) {
 		}
 		return nil
 	})
-	if len(ids) != 1 || ids[0] != "abandoned" {
+	if len(ids) != 1 || ids[0] != "forgotten" {
 		t.Errorf("taken: %v", ids)
 	}
 	if again := take(nothing); len(again) > 0 {
 		t.Errorf("right afterwards another process took %v", again)
+	}
+}
+
+// TestSweepTakesTheTenantsOfADeadWorkerAtOnce has one tenant in hand whose
+// worker has its lock, and one whose worker has not.
+func TestSweepTakesTheTenantsOfADeadWorkerAtOnce(t *testing.T) {
+	t.Parallel()
+	cat := catalogtest.New(t)
+	_, err := cat.Pool().Exec(t.Context(), `INSERT INTO tenants (id, slug, isolation, settled, worker, taken_at) VALUES
+		('left', 'acme', 'schema', false, 'dead', now()), ('in hand', 'globex', 'schema', false, 'alive', now())`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Service{cat: cat}
+	_, err = cat.Alone(t.Context(), LockName("in hand"), func(ctx context.Context) error {
+		left, err := s.leftBehind(ctx)
+		if err != nil || !slices.Equal(left, []string{"left"}) {
+			t.Errorf("left behind are %v, %v", left, err)
+		}
+		return cat.InTx(ctx, func(tx *catalog.Tx) error {
+			taken, err := takeAbandoned(ctx, tx, left)
+			if !slices.Equal(taken, left) {
+				t.Errorf("taken: %v", taken)
+			}
+			return err
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := s.leftBehind(t.Context()); err != nil || !slices.Equal(left, []string{"in hand"}) {
+		t.Errorf("when its lock is lost, left behind are %v, %v", left, err)
 	}
 }

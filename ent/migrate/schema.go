@@ -361,6 +361,8 @@ var (
 		{Name: "version", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "release_id", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "failure", Type: field.TypeJSON, Nullable: true},
+		{Name: "worker", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "taken_at", Type: field.TypeTime, Nullable: true},
 		{Name: "created_at", Type: field.TypeTime, Default: schema.Expr("now()")},
 		{Name: "updated_at", Type: field.TypeTime, Default: schema.Expr("now()")},
 	}
@@ -395,6 +397,14 @@ var (
 				Name:    "tenant_version",
 				Unique:  false,
 				Columns: []*schema.Column{TenantsColumns[9]},
+			},
+			{
+				Name:    "tenant_unsettled",
+				Unique:  false,
+				Columns: []*schema.Column{TenantsColumns[15]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "NOT settled",
+				},
 			},
 		},
 	}

@@ -28,6 +28,8 @@ func (Tenant) Fields() []ent.Field {
 		word("version"),
 		word("release_id"),
 		field.JSON("failure", &controlplane.Failure{}).Optional(),
+		word("worker"), // that has it in hand, or had when it died
+		field.Time("taken_at").Optional().Nillable(),
 		createdAt(),
 		updatedAt(),
 	}
@@ -42,6 +44,7 @@ func (Tenant) Indexes() []ent.Index {
 		index.Fields("external_id").Unique().Annotations(living),
 		index.Fields("state"),
 		index.Fields("version"),
+		index.Fields("updated_at").StorageKey("tenant_unsettled").Annotations(entsql.IndexWhere("NOT settled")),
 	}
 }
 

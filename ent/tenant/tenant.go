@@ -36,6 +36,10 @@ const (
 	FieldReleaseID = "release_id"
 	// FieldFailure holds the string denoting the failure field in the database.
 	FieldFailure = "failure"
+	// FieldWorker holds the string denoting the worker field in the database.
+	FieldWorker = "worker"
+	// FieldTakenAt holds the string denoting the taken_at field in the database.
+	FieldTakenAt = "taken_at"
 	// FieldCreatedAt holds the string denoting the created_at field in the database.
 	FieldCreatedAt = "created_at"
 	// FieldUpdatedAt holds the string denoting the updated_at field in the database.
@@ -58,6 +62,8 @@ var Columns = []string{
 	FieldVersion,
 	FieldReleaseID,
 	FieldFailure,
+	FieldWorker,
+	FieldTakenAt,
 	FieldCreatedAt,
 	FieldUpdatedAt,
 }
@@ -87,6 +93,8 @@ var (
 	DefaultVersion string
 	// DefaultReleaseID holds the default value on creation for the "release_id" field.
 	DefaultReleaseID string
+	// DefaultWorker holds the default value on creation for the "worker" field.
+	DefaultWorker string
 	// DefaultCreatedAt holds the default value on creation for the "created_at" field.
 	DefaultCreatedAt func() time.Time
 	// DefaultUpdatedAt holds the default value on creation for the "updated_at" field.
@@ -148,6 +156,16 @@ func ByVersion(opts ...sql.OrderTermOption) OrderOption {
 // ByReleaseID orders the results by the release_id field.
 func ByReleaseID(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldReleaseID, opts...).ToFunc()
+}
+
+// ByWorker orders the results by the worker field.
+func ByWorker(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldWorker, opts...).ToFunc()
+}
+
+// ByTakenAt orders the results by the taken_at field.
+func ByTakenAt(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldTakenAt, opts...).ToFunc()
 }
 
 // ByCreatedAt orders the results by the created_at field.

@@ -93,6 +93,7 @@ var documents = map[string]func(*render.Printer) error{
 					{Tenant: "hooli", Since: ago(time.Second)}, {Tenant: "acme", Since: ago(11 * time.Second)}, {Tenant: "globex", Since: ago(2 * time.Second)}, {Tenant: "piedpiper", Since: ago(0)}}},
 				{Rollout: "r_4f7k2m", Batch: 9, Cluster: "west", Since: ago(time.Second), Targets: 20}}},
 			{ID: "db-a/18-p0zz", Version: "v1.4.0", StartedAt: ago(3 * time.Hour), SeenAt: ago(time.Second)},
+			{ID: "db-a/19-7yqd", Version: "v1.4.0", StartedAt: ago(time.Hour), SeenAt: ago(time.Second), Homes: []controlplane.InHand{{Tenant: "umbrella", Since: ago(3 * time.Second)}}},
 			{ID: "db-b/4-9w1e", Version: "v1.4.0", StartedAt: ago(50 * time.Hour), SeenAt: ago(25 * time.Second), Silent: true, Batches: []controlplane.WorkerBatch{
 				{Rollout: "r_4f7k2m", Batch: 8, Cluster: "east", Since: ago(70 * time.Second), Targets: 20, Done: 19, InHand: []controlplane.InHand{{Tenant: "initech", Since: ago(40 * time.Second)}}}}},
 		})

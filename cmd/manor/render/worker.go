@@ -8,7 +8,8 @@ import (
 	"github.com/manorhq/manor/controlplane"
 )
 
-// Workers lists the processes that work, a line per batch in hand.
+// Workers lists the processes that work, a line per batch in hand and
+// one for the homes.
 func (p *Printer) Workers(workers []controlplane.Worker) error {
 	return p.print(list(workers), func() string {
 		if len(workers) == 0 {
@@ -24,11 +25,14 @@ func (p *Printer) Workers(workers []controlplane.Worker) error {
 
 func (p *Printer) workerRows(g *grid, w controlplane.Worker) {
 	who := []any{w.ID, p.workerState(w), w.Version, p.age(w.StartedAt), p.age(w.SeenAt) + " ago"}
-	if len(w.Batches) == 0 {
+	if len(w.Batches)+len(w.Homes) == 0 {
 		g.row(append(who, "", "", "", "", "", "")...)
 	}
 	for _, b := range w.Batches {
 		g.row(append(who, b.Rollout, b.Batch, b.Cluster, p.age(b.Since), fmt.Sprintf("%d of %d", b.Done, b.Targets), p.inHand(b.InHand))...)
+	}
+	if len(w.Homes) > 0 {
+		g.row(append(who, "homes", "", "", "", "", p.inHand(w.Homes))...)
 	}
 }
 
@@ -36,7 +40,7 @@ func (p *Printer) workerState(w controlplane.Worker) string {
 	switch {
 	case w.Silent:
 		return p.style.bad("silent")
-	case len(w.Batches) > 0:
+	case len(w.Batches)+len(w.Homes) > 0:
 		return p.style.state("running")
 	}
 	return p.style.state("idle")
