@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Instance is a server to make databases and logins on: a *Cluster or a *devpg.Server. URL is a superuser's.
 type Instance interface {
