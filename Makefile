@@ -12,6 +12,8 @@ RACE ?= $(shell printf '$(HASH)include <stdlib.h>\n' | $$($(GO) env CC) -x c -fs
 PKG ?= ./...
 # A package has this long; the first one may have to fetch PostgreSQL.
 TIMEOUT ?= 10m
+# Most tests wait for servers and for each other: more at a time than cores.
+PARALLEL ?= 4
 GENERATED := ent docs/openapi.json docs/states.md
 # In a checkout that belongs to another user git answers nothing, and go build
 # would fail rather than leave the commit out.
@@ -25,7 +27,7 @@ demo: build ## the main job before your eyes, on PostgreSQL servers of its own
 
 .PHONY: test
 test: ## all tests, with -race where there is a C compiler [PG=18] [PKG=./controlplane/pg] [RUN=TestName]
-	$(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test $(RACE) -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)') $(PKG)
+	$(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test $(RACE) -parallel $(PARALLEL) -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)') $(PKG)
 
 .PHONY: check
 check: check-fmt check-vet check-staticcheck check-arch check-tidy check-generated ## gofmt, vet, staticcheck, import rules, go.mod tidy, generated code current
@@ -68,20 +70,18 @@ build: ## bin/manor
 bench: ## 200 tenants by two versions, through the engine and as raw pgx, three times
 	$(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test -run '^$$' -bench '^BenchmarkApply$$' -benchtime 1x -count 3 -timeout $(TIMEOUT) ./controlplane/migrator
 
-# Minutes of random kills, and which of the points to die at: 1 is every one.
+# Minutes of random kills, which of the points to die at (1 is every one), and
+# whether to die at pairs of them, too (empty: no).
 CHAOS_MINUTES ?= 10
 CHAOS_EVERY ?= 1
-CHAOS = $(if $(PG),MANOR_TEST_PG=$(PG)) CHAOS_MINUTES=$(CHAOS_MINUTES) MANOR_TEST_CRASH_EVERY=$(CHAOS_EVERY) \
-	$(GO) test -tags chaos -v -count 1 -timeout 6h ./internal/chaos
+CHAOS_PAIRS ?= $(filter 1,$(CHAOS_EVERY))
+CHAOS = $(if $(PG),MANOR_TEST_PG=$(PG)) CHAOS_MINUTES=$(CHAOS_MINUTES) MANOR_TEST_CRASH_EVERY=$(CHAOS_EVERY) CHAOS_PAIRS=$(CHAOS_PAIRS) \
+	$(GO) test -v -count 1 -timeout 6h ./internal/chaos
 
 .PHONY: chaos
 chaos: ## workers killed at every point and statement, then ten minutes at random [CHAOS_MINUTES=10] [SEED=42]
 	$(CHAOS) -skip Random
 	$(CHAOS) -run Random $(if $(SEED),-seed $(SEED))
-
-.PHONY: faults
-faults: ## a test for each fault and each requirement, on a whole control plane [RUN=Requirement10]
-	$(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test -tags chaos -count 1 -timeout 30m $(if $(RUN),-run '$(RUN)') ./controlplane/daemon
 
 .PHONY: fmt
 fmt: ## gofmt over everything

@@ -1,5 +1,3 @@
-//go:build chaos
-
 package daemon_test
 
 import (
@@ -26,10 +24,10 @@ func TestStoppedWorkerWritesNothingWhenItGoesOnAfterItsLease(t *testing.T) {
 	forEachIsolation(t, func(t *testing.T, like controlplane.NewTenant) {
 		f := newFleet(t, controlplanetest.Options{}, pgtest.Server(t), like, 3)
 		n := 0
-		controlplanetest.Deaths(t, func(d controlplanetest.Death) bool {
+		controlplanetest.Moments(t, func(at controlplanetest.Moment) bool {
 			n++
 			id := f.begin(controlplane.NewRollout{BatchSize: 3})
-			sleeper := f.Sleeper(d, f.rests(id))
+			sleeper := f.Sleeper(at, f.rests(id))
 			f.Expire()
 			f.Working(func() { f.thereAndBack(id, n) })
 			before := f.written(f.server, f.homes()...)
@@ -37,7 +35,7 @@ func TestStoppedWorkerWritesNothingWhenItGoesOnAfterItsLease(t *testing.T) {
 				sleeper.Wake()
 			}
 			if diff := cmp.Diff(before, f.written(f.server, f.homes()...)); diff != "" {
-				t.Errorf("stopped %s, it wrote when it woke (-before +after):\n%s", d, diff)
+				t.Errorf("stopped %s, it wrote when it woke (-before +after):\n%s", at, diff)
 			}
 			f.proves(id, controlplane.RolloutRolledBack, controlplane.TargetRolledBack, "2", n, n)
 			return sleeper != nil
@@ -143,7 +141,7 @@ func TestStoppedWorkerIsReplacedWithinThirtySeconds(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, controlplanetest.Options{}, pgtest.Server(t), controlplane.NewTenant{}, 3)
 	id := f.begin(controlplane.NewRollout{BatchSize: 3})
-	sleeper := f.Sleeper(controlplanetest.Death{Write: 4}, f.rests(id))
+	sleeper := f.Sleeper(controlplanetest.Moment{Write: 4}, f.rests(id))
 	began := time.Now()
 	f.Working(func() { f.finishes(id) })
 	if took := time.Since(began); took > 30*time.Second {
@@ -163,7 +161,7 @@ func TestWorkerStoppedWhileItMakesAHomeIsReplacedWithinThirtySeconds(t *testing.
 		if _, err := f.CreateTenants(t.Context(), []controlplane.NewTenant{like}, false); err != nil {
 			t.Fatal(err)
 		}
-		sleeper := f.Sleeper(controlplanetest.Death{Write: 9}, func() (bool, error) {
+		sleeper := f.Sleeper(controlplanetest.Moment{Write: 9}, func() (bool, error) {
 			tenant, err := f.ShowTenant(t.Context(), "begun")
 			return err == nil && tenant.Settled, err
 		})

@@ -1,5 +1,3 @@
-//go:build chaos
-
 package daemon_test
 
 import (

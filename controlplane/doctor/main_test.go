@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/controlplanetest"
@@ -15,7 +16,7 @@ import (
 	"github.com/manorhq/manor/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { controlplanetest.Main(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fixture is a control plane with one cluster that is the test's own: whatever
 // else is on it was left there by the test.

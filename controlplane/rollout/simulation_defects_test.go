@@ -38,11 +38,19 @@ var defects = []string{
 // amid are the faults among which a defect shows soon, where it would be long
 // in showing among all of them.
 var amid = map[string]faults{
-	"a result is stored twice":                    {lostAnswers: true, haste: true},
-	"a retry takes what another rollout moved on": {operators: true, refusals: true, haste: true},
-	"a rollback waits for another rollout":        {operators: true, refusals: true},
-	"a rollback begins that was planned long ago": {operators: true, refusals: true, haste: true},
+	"a batch keeps its epoch":                               sleepers,
+	"a tenant lets older epochs in":                         sleepers,
+	"what is unknown is read, and nobody is shut out":       sleepers,
+	"a deferred target waits for a clock that was put back": {kills: true, freezes: true, lostAnswers: true, lostJobs: true, clock: true, crowds: true, operators: true, haste: true},
+	"a result is stored twice":                              {kills: true, lostAnswers: true, cuts: true, lives: true, operators: true, poison: true},
+	"a retry takes what another rollout moved on":           {operators: true, refusals: true, haste: true},
+	"a rollback goes to where another tool was met":         {lostAnswers: true, locks: true, lives: true, tools: true},
+	"a rollback waits for another rollout":                  {drains: true, lostAnswers: true, clock: true, refusals: true, operators: true},
+	"a rollback begins that was planned long ago":           {operators: true, refusals: true, haste: true},
 }
+
+// sleepers wake up when somebody else has long had their batch.
+var sleepers = faults{freezes: true, lostAnswers: true, lostJobs: true, clock: true, tools: true}
 
 // TestSimulationFindsEveryDefect shows that the simulation can fail: each
 // defect breaks a promise that it checks.

@@ -3,11 +3,12 @@ package tenant_test
 import (
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/manorhq/manor/controlplane"
-	"github.com/manorhq/manor/controlplane/controlplanetest"
 )
 
-func TestMain(m *testing.M) { controlplanetest.Main(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // both runs a test in both isolations.
 func both(t *testing.T, f func(t *testing.T, like controlplane.NewTenant)) {

@@ -70,15 +70,16 @@ func TestPurgeDuringAFailingProvisioningIsNotForgotten(t *testing.T) {
 	both(t, func(t *testing.T, like controlplane.NewTenant) {
 		p, g := gatedPlane(t)
 		p.Push("broken", map[string]string{"1_broken.sql": "SELECT 1/0;\n"})
-		w := &ward{Plane: p, t: t, like: like}
 		var id string
 		overtake(t, p, g, func() error {
-			w.create("acme")
-			tenant, err := p.ShowTenant(t.Context(), "acme")
-			id = tenant.ID
+			like.Slug = "acme"
+			made, err := p.CreateTenants(t.Context(), []controlplane.NewTenant{like}, false)
+			id = made[0].Tenant.ID
 			return err
 		}, func() error { _, err := p.PurgeTenant(t.Context(), "acme", "acme", false); return err })
-		if gone, err := w.gone(id)(); err != nil || !gone {
+		var gone bool
+		err := p.Catalog().QueryRow(t.Context(), "SELECT state = 'deleted' AND settled FROM tenants WHERE id = $1", id).Scan(&gone)
+		if err != nil || !gone {
 			t.Fatalf("the tenant is there: %v", err)
 		}
 	})

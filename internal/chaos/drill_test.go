@@ -1,5 +1,3 @@
-//go:build chaos
-
 package chaos_test
 
 import (
@@ -29,7 +27,7 @@ type drill struct {
 // every thins out the points, so that the tests stay short. 1 is the full run.
 func every(t testing.TB) int {
 	t.Helper()
-	n, err := strconv.Atoi(cmp.Or(os.Getenv("MANOR_TEST_CRASH_EVERY"), "23"))
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("MANOR_TEST_CRASH_EVERY"), "37"))
 	if err != nil || n < 1 {
 		t.Fatalf("MANOR_TEST_CRASH_EVERY=%s: not a positive number", os.Getenv("MANOR_TEST_CRASH_EVERY"))
 	}
@@ -137,10 +135,10 @@ func (e *estate) chosen(d drill, all []string, offset int) []string {
 	return some
 }
 
-// pairs are, in the full run, two moments each, at which one worker dies after
-// the other. A prime brings up near ones and far ones.
+// pairs are, where they are asked for, two moments each, at which one worker dies
+// after the other. A prime brings up near ones and far ones.
 func (e *estate) pairs(d drill, all []string) []string {
-	if every(e.t) > 1 || *onlyPoint != "" || d.by != nil {
+	if os.Getenv("CHAOS_PAIRS") == "" || *onlyPoint != "" || d.by != nil {
 		return nil
 	}
 	pairs := make([]string, len(all))

@@ -1,4 +1,4 @@
-//go:build chaos && race
+//go:build race
 
 package chaos_test
 

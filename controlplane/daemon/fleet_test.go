@@ -9,7 +9,6 @@ import (
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/controlplanetest"
 	"github.com/manorhq/manor/controlplane/daemon"
-	"github.com/manorhq/manor/internal/pgtest"
 )
 
 // ledgers are two releases whose every file writes a line into a table that
@@ -125,37 +124,4 @@ func (f *fleet) read(tenant *controlplane.Tenant) (revision string, lines map[st
 		f.t.Fatal(err)
 	}
 	return revision, lines
-}
-
-func TestBatchKilledAtAnyStepIsTakenOverAndEveryEffectHappensOnce(t *testing.T) {
-	t.Parallel()
-	for _, isolation := range controlplane.Isolations {
-		t.Run(string(isolation), func(t *testing.T) {
-			t.Parallel()
-			f := newFleet(t, controlplanetest.Options{}, pgtest.Server(t), controlplane.NewTenant{Isolation: isolation}, 3)
-			n := 0
-			controlplanetest.Deaths(t, func(d controlplanetest.Death) bool {
-				n++
-				r, err := f.StartRollout(t.Context(), controlplane.NewRollout{Release: "v2", BatchSize: 3})
-				if err != nil {
-					t.Fatalf("%s: %v", d, err)
-				}
-				diedUp := f.Crash(d, f.rests(r.ID))
-				f.Recover("rollout "+r.ID+" rests", f.rests(r.ID))
-				f.proves(r.ID, controlplane.RolloutSucceeded, controlplane.TargetSucceeded, "4", n, n-1)
-
-				if _, err := f.RollbackRollout(t.Context(), r.ID, controlplane.RollbackRequest{}); err != nil {
-					t.Fatalf("%s: %v", d, err)
-				}
-				diedDown := f.Crash(d, f.rests(r.ID))
-				f.Recover("rollout "+r.ID+" rests", f.rests(r.ID))
-				f.proves(r.ID, controlplane.RolloutRolledBack, controlplane.TargetRolledBack, "2", n, n)
-				if t.Failed() {
-					t.Fatalf("killed %s", d)
-				}
-				return diedUp || diedDown
-			})
-			t.Logf("%d moments, up and down", n)
-		})
-	}
 }
