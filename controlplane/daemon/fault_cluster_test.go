@@ -211,3 +211,29 @@ func TestTargetsWaitWhileAClusterHasNoConnectionLeft(t *testing.T) {
 		f.proves(id, controlplane.RolloutSucceeded, controlplane.TargetSucceeded, "4", 1, 0)
 	})
 }
+
+func TestRollbackIsFinishedWhenAClusterThatIsDownComesBack(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t, devpg.Config{})
+	proxied := controlplanetest.Proxy(t, server)
+	f := newPair(t, proxied, controlplane.NewTenant{}, 3)
+	id := f.begin(controlplane.NewRollout{})
+	f.Working(func() {
+		f.finishes(id)
+		mend := unreachable(f, server, proxied.Proxy)
+		if _, err := f.RollbackRollout(t.Context(), id, controlplane.RollbackRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		f.Eventually("the other cluster is done, and this one has an alarm", func() (bool, error) {
+			r, err := f.ShowRollout(t.Context(), id)
+			return err == nil && r.Counts[controlplane.TargetRolledBack] == 3 && f.alarm(id) != nil, err
+		})
+		if r, err := f.ShowRollout(t.Context(), id); err != nil || r.State != controlplane.RolloutRollingBack || r.Counts.Done() != 3 {
+			t.Errorf("the rollout is %s: %s, %v", r.State, r.Counts, err)
+		}
+		mend()
+		f.Eventually("the alarm ends", f.hastened(id, func(a *controlplane.Alarm) bool { return a == nil }))
+		f.finishes(id)
+	})
+	f.proves(id, controlplane.RolloutRolledBack, controlplane.TargetRolledBack, "2", 1, 1)
+}

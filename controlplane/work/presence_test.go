@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/catalog/catalogtest"
 	"github.com/manorhq/manor/controlplane/work"
@@ -142,16 +140,18 @@ func TestProcessWhoseCatalogHangsLetsGoInTime(t *testing.T) {
 	beating(t, p)
 	waitFor(t, cat, `SELECT count(*) FROM workers`, 1)
 	seen := time.Now()
-	err := cat.InTx(t.Context(), func(tx *catalog.Tx) error {
-		return tx.Conn(func(conn *pgx.Conn) error {
-			_, err := conn.Exec(t.Context(), `LOCK TABLE workers`)
-			if after := receive(t, lost).Sub(seen); after > work.Hold+time.Second || p.Alive() {
-				t.Errorf("it let go %s after its last heartbeat; alive: %v", after, p.Alive())
-			}
-			return err
-		})
-	})
+	hang, err := cat.Pool().Begin(t.Context())
+	if err == nil {
+		_, err = hang.Exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = 0; LOCK TABLE workers`)
+	}
 	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = hang.Rollback(context.WithoutCancel(t.Context())) }()
+	if after := receive(t, lost).Sub(seen); after > work.Hold+time.Second || p.Alive() {
+		t.Errorf("it let go %s after its last heartbeat; alive: %v", after, p.Alive())
+	}
+	if err := hang.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, cat, `SELECT count(*) FROM workers WHERE seen_at > clock_timestamp() - interval '2 s'`, 1)

@@ -27,7 +27,7 @@ type drill struct {
 // every thins out the points, so that the tests stay short. 1 is the full run.
 func every(t testing.TB) int {
 	t.Helper()
-	n, err := strconv.Atoi(cmp.Or(os.Getenv("MANOR_TEST_CRASH_EVERY"), "37"))
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("MANOR_TEST_CRASH_EVERY"), "53"))
 	if err != nil || n < 1 {
 		t.Fatalf("MANOR_TEST_CRASH_EVERY=%s: not a positive number", os.Getenv("MANOR_TEST_CRASH_EVERY"))
 	}
