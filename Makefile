@@ -76,7 +76,7 @@ CHAOS_MINUTES ?= 10
 CHAOS_EVERY ?= 1
 CHAOS_PAIRS ?= $(filter 1,$(CHAOS_EVERY))
 CHAOS = $(if $(PG),MANOR_TEST_PG=$(PG)) CHAOS_MINUTES=$(CHAOS_MINUTES) MANOR_TEST_CRASH_EVERY=$(CHAOS_EVERY) CHAOS_PAIRS=$(CHAOS_PAIRS) \
-	$(GO) test -v -count 1 -timeout 6h ./internal/chaos
+	$(GO) test -v -count 1 -parallel $(PARALLEL) -timeout 6h ./internal/chaos
 
 .PHONY: chaos
 chaos: ## workers killed at every point and statement, then ten minutes at random [CHAOS_MINUTES=10] [SEED=42]
