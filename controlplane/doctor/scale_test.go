@@ -16,8 +16,8 @@ const (
 	ownDatabases    = 10
 )
 
-// crowd is a fleet of ten thousand tenants, of which only the catalog and the
-// stamps exist: nobody else is looked at.
+// crowd is a fleet of ten thousand tenants, of which only the catalog, the stamps
+// and empty schemas exist: nobody looks at more.
 func crowd(t *testing.T) *fixture {
 	t.Helper()
 	f := open(t)
@@ -53,6 +53,7 @@ func (f *fixture) inhabit() {
 		rows := f.strings(catalog, `SELECT json_build_object('tenant_id', n.id, 'slug', slug, 'schema', p.schema, 'updated_at', now(), `+stamp+`)::text
 			FROM tenants n JOIN placements p ON p.tenant_id = n.id JOIN databases d ON d.id = p.database_id WHERE d.name = $1`, name)
 		f.onCluster(name, `INSERT INTO manor.marker SELECT (json_populate_record(NULL::manor.marker, row::json)).* FROM unnest($1::text[]) row ON CONFLICT DO NOTHING`, rows)
+		f.onCluster(name, `DO $$ DECLARE s text; BEGIN FOR s IN SELECT schema FROM manor.marker LOOP EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I', s); END LOOP; END $$`)
 	}
 	for _, statements := range f.strings(catalog, `SELECT format('CREATE DATABASE %I', d.name) || ';' || format('COMMENT ON DATABASE %I IS %L', d.name,
 			json_build_object('tenant', n.id, 'slug', slug, 'schema', p.schema, `+stamp+`)::text)

@@ -169,7 +169,7 @@ func judgeStamp(k *known, r *resident, stamp *pg.Stamp) *doubt {
 		d.foreign = "the stamp is that of another catalog"
 	case stamp.Generation != r.Generation:
 		d.foreign = "the stamp is that of another home of the tenant"
-	case stamp.Version == r.Version:
+	case stamp.Version == r.Version && !stamp.Homeless:
 		return nil
 	}
 	return d

@@ -172,6 +172,18 @@ func TestVerifyCorrectsNothingThatItCannotProve(t *testing.T) {
 	})
 }
 
+// TestVerifyNamesAHomeInASharedDatabaseThatIsGone: its marker is still there.
+func TestVerifyNamesAHomeInASharedDatabaseThatIsGone(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	f.Create(controlplane.NewTenant{}, "acme", "globex")
+	f.inHome("acme", `DROP SCHEMA %s CASCADE`)
+	v := f.verify(false)
+	if diff := cmp.Diff([]string{`acme "2" "2" "" false`}, differences(v)); diff != "" || !strings.Contains(v.Differences[0].Reason, "not there") {
+		t.Errorf("differences (-want +got):\n%s%+v", diff, v.Differences)
+	}
+}
+
 func TestVerifyNamesClustersThatDoNotAnswerAndGoesOn(t *testing.T) {
 	t.Parallel()
 	f := open(t)

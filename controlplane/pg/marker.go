@@ -29,6 +29,7 @@ type Stamp struct {
 	Version   string // "" is an empty home
 	Release   string // hash of the release
 	UpdatedAt time.Time
+	Homeless  bool // the schema that it is about is not there; only [ReadMarkers] looks
 }
 
 // SQLSTATEs of the functions in schema manor.
@@ -158,14 +159,15 @@ func foreignMarker(want, found Marker) error {
 // ReadMarkers returns the stamps of all homes in the owner's database.
 func ReadMarkers(ctx context.Context, owner *pgx.Conn) ([]Stamp, error) {
 	rows, err := owner.Query(ctx, `
-		SELECT tenant_id, slug, schema, incarnation, generation, epoch, version, release, updated_at
-		FROM manor.marker ORDER BY tenant_id`)
+		SELECT tenant_id, slug, schema, incarnation, generation, epoch, version, release, updated_at,
+			NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = m.schema)
+		FROM manor.marker m ORDER BY tenant_id`)
 	if err != nil {
 		return nil, fmt.Errorf("read the markers of database %s: %w", owner.Config().Database, err)
 	}
 	stamps, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Stamp, err error) {
 		err = row.Scan(&s.TenantID, &s.Slug, &s.Schema, &s.Incarnation, &s.Generation, &s.Epoch,
-			&s.Version, &s.Release, &s.UpdatedAt)
+			&s.Version, &s.Release, &s.UpdatedAt, &s.Homeless)
 		return s, err
 	})
 	if err != nil {
