@@ -3,8 +3,6 @@ package rollout
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"runtime/debug"
 	"time"
 
@@ -17,34 +15,9 @@ import (
 	"github.com/manorhq/manor/controlplane/pg"
 )
 
-const (
-	// maxAttempts is how often a target that is deferred comes back before it
-	// counts as failed: after some three minutes.
-	maxAttempts = 12
-	// firstPause doubles with every attempt, up to maxPause.
-	firstPause = 500 * time.Millisecond
-	maxPause   = 30 * time.Second
-)
-
 // limits bound what a rollout may do to a tenant's users: nobody waits longer
 // than Lock behind us, and no statement holds a lock longer than Statement.
 var limits = migrator.Limits{Lock: 500 * time.Millisecond, Statement: 30 * time.Second}
-
-// result is what happened to one target; those of a batch are stored together.
-type result struct {
-	ID       int
-	Status   controlplane.TargetStatus
-	Version  string // at which the tenant is now
-	Failure  *controlplane.Failure
-	Duration time.Duration
-	Pause    time.Duration // before one that is not done comes back
-	Tried    bool          // counts as an attempt
-	Origin   *string       // the version it starts from, if not the one it was thought to
-	answered bool          // the tenant was asked and answered
-	waited   string        // what it had to wait for, and will again
-	trouble  bool          // Failure is the cluster's and no tenant's
-	halts    bool          // nothing more of its batch is to be started
-}
 
 // attempt works on one target. A panic fails that target and nothing else.
 func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
@@ -69,39 +42,6 @@ func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
 		s.nameBlocker(ctx, t, r.Failure)
 	}
 	return r
-}
-
-// known judges a target by what the catalog knows of its tenant, if that is enough.
-func known(l *lease, t leased) *result {
-	sure := t.was != controlplane.TargetUnknown
-	upwards := l.batch.Direction == up && (sure || t.FromVersion >= l.rollout.Version) // the rollout cannot have touched the latter
-	switch {
-	case t.tenant != nil && t.tenant.State == controlplane.TenantFailed:
-		return skipped(t, "the tenant is failed: "+t.tenant.Failure.String())
-	case t.tenant == nil || t.placement == nil:
-		return skipped(t, "the tenant is gone")
-	case !t.tenant.State.Migratable() && sure:
-		return closed(l, t)
-	case upwards && t.Version > l.rollout.Version:
-		return skipped(t, "it is at "+t.Version+", beyond the rollout's version")
-	case upwards && t.Version == l.rollout.Version && t.Version == t.FromVersion:
-		return &result{Status: controlplane.TargetCurrent, Version: t.Version}
-	}
-	return nil
-}
-
-// closed is a target whose tenant is not worked on any more. Where the rollout
-// has changed it, that stays.
-func closed(l *lease, t leased) *result {
-	r := skipped(t, "the tenant is "+string(t.tenant.State))
-	if l.batch.Direction == down || t.Version != t.FromVersion {
-		r.Status = controlplane.TargetNeedsAttention
-	}
-	return r
-}
-
-func skipped(t leased, why string) *result {
-	return &result{Status: controlplane.TargetSkipped, Version: t.Version, Failure: &controlplane.Failure{Message: why}}
 }
 
 // try sends the migration and, when the tenant turns out to be elsewhere than
@@ -162,25 +102,6 @@ func (s *Service) fence(ctx context.Context, l *lease, t *leased, owner *fleet.W
 	return t.fencedAt(l, actual)
 }
 
-// fencedAt notes where a target is that nobody else can be at any more. nil:
-// there is work to do from there.
-func (t *leased) fencedAt(l *lease, actual string) *result {
-	if r := locate(l, *t, actual, false); r != nil {
-		return r
-	}
-	row := *t.Target
-	row.Version = actual
-	t.Target, t.was, t.fenced = &row, controlplane.TargetPending, true
-	switch {
-	case !t.tenant.State.Migratable():
-		return closed(l, *t)
-	case t.Attempts >= maxAttempts: // or it would take one worker after the other with it
-		return &result{Status: failedIn(l), Version: actual, answered: true, Failure: &controlplane.Failure{
-			Message: fmt.Sprintf("given up after %d attempts: in the last one its worker or its connection was lost (see the logs of the workers)", t.Attempts)}}
-	}
-	return nil
-}
-
 // afterLoss reads where a tenant is after the answer to a COMMIT was lost. What
 // was sent may still arrive: unless the tenant is there already, it is for the
 // next epoch to shut that out.
@@ -198,81 +119,6 @@ func (s *Service) afterLoss(ctx context.Context, l *lease, t leased, owner *flee
 		failure.Message += ": " + done.Err.Error()
 	}
 	return deferred(t, failure, controlplane.TargetUnknown)
-}
-
-// locate judges a tenant by the version that its revisions say. moved says that
-// it was not this rollout that took it there: what this one did stays written
-// down as it was. nil: there is work to do from there.
-func locate(l *lease, t leased, actual string, moved bool) *result {
-	upwards, changed := l.batch.Direction == up, t.Version != t.FromVersion
-	r := &result{Version: actual, Tried: true, answered: true}
-	switch {
-	case upwards && changed && (moved || actual > l.rollout.Version):
-		return astray(t, controlplane.TargetSkipped, "another tool has taken it from "+t.Version+" to "+actual)
-	case upwards && actual > l.rollout.Version:
-		r.Status, r.Origin, r.Failure = controlplane.TargetSkipped, &actual, &controlplane.Failure{Message: "it is at " + actual + ", beyond the rollout's version"}
-	case upwards && moved && actual == l.rollout.Version:
-		r.Status, r.Origin = controlplane.TargetCurrent, &actual
-	case actual == goal(l, t):
-		r.Status = arrived(l)
-	case !upwards && (actual < t.FromVersion || actual > ceiling(l, t)):
-		return astray(t, controlplane.TargetNeedsAttention, "the tenant is at "+actual+", not where the rollout left it ("+t.Version+")")
-	default:
-		return nil
-	}
-	return r
-}
-
-// astray is a target whose tenant somebody else has moved.
-func astray(t leased, status controlplane.TargetStatus, why string) *result {
-	return &result{Status: status, Version: t.Version, Tried: true, Failure: &controlplane.Failure{Message: why}}
-}
-
-// ceiling is the version above which a rollback undoes nothing: where the
-// rollout left the tenant or, when that is not known, where it was going.
-func ceiling(l *lease, t leased) string {
-	if t.was == controlplane.TargetUnknown {
-		return l.rollout.Version
-	}
-	return t.Version
-}
-
-// notReached is a target whose tenant could not be asked. What was not known
-// about it before is not known now. That nothing answers is the cluster's
-// trouble, and counts as no attempt.
-func notReached(t leased, err error) result {
-	status := controlplane.TargetDeferred
-	if t.was == controlplane.TargetUnknown {
-		status = t.was
-	}
-	r := deferred(t, &controlplane.Failure{Message: err.Error(), SQLState: stateIn(err)}, status)
-	switch {
-	case errors.Is(err, fleet.ErrNoConnection), pg.TroubleOf(err) == pg.Connections:
-		return r.free(t, status, waitConnections)
-	case pg.TroubleOf(err) == pg.Cluster:
-		return r.troubled(t, status)
-	}
-	return r
-}
-
-// free makes a result one that counts as no attempt.
-func (r result) free(t leased, status controlplane.TargetStatus, waited string) result {
-	r.Status, r.Tried, r.waited, r.Pause = status, false, waited, pauseBefore(t.Attempts)
-	return r
-}
-
-// troubled makes a result one that the cluster is to blame for: it comes back
-// as soon as something is started there again.
-func (r result) troubled(t leased, status controlplane.TargetStatus) result {
-	r.Status, r.Tried, r.trouble, r.Pause = status, false, true, 0
-	return r
-}
-
-func stateIn(err error) string {
-	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return refused.Code
-	}
-	return ""
 }
 
 // elsewhere reports whether a tenant's revisions say another version than expected.
@@ -312,86 +158,4 @@ func readVersion(ctx context.Context, owner *fleet.Way, schema string) (version 
 		return err
 	})
 	return version, err
-}
-
-// judge turns what the migrator says into what happened to the target.
-func judge(l *lease, t leased, done migrator.Result) result {
-	r := result{Version: done.Version, Failure: done.Failure, Tried: true}
-	switch done.Outcome {
-	case migrator.Applied, migrator.Current:
-		r.Status = arrived(l)
-		return r
-	case migrator.Failed:
-		r.Status = failedIn(l)
-		return r
-	case migrator.Stopped:
-		return r.troubled(t, controlplane.TargetDeferred)
-	}
-	if r.Failure == nil && done.Err != nil {
-		r.Failure = &controlplane.Failure{Message: done.Err.Error()}
-	}
-	r = deferred(t, r.Failure, controlplane.TargetDeferred)
-	r.Version = done.Version
-	switch stateOfFailure(r.Failure) {
-	case "55P03":
-		r.waited = waitLocks
-	case "53300":
-		return r.free(t, controlplane.TargetDeferred, waitConnections)
-	case pg.StateBuilding:
-		return r.free(t, controlplane.TargetDeferred, "")
-	}
-	return r
-}
-
-func stateOfFailure(f *controlplane.Failure) string {
-	if f == nil {
-		return ""
-	}
-	return f.SQLState
-}
-
-// deferred lets a target come back later, unless it has come back too often.
-func deferred(t leased, failure *controlplane.Failure, status controlplane.TargetStatus) result {
-	r := result{Status: status, Version: t.Version, Failure: failure, Tried: true}
-	if t.Attempts+1 >= maxAttempts {
-		switch {
-		case status == controlplane.TargetUnknown: // stays so until its revisions are read
-		case t.Direction == down:
-			r.Status = controlplane.TargetNeedsAttention
-		default:
-			r.Status = controlplane.TargetFailed
-		}
-	}
-	if !r.Status.Done() {
-		r.Pause = pauseBefore(t.Attempts)
-	}
-	return r
-}
-
-// pauseBefore is how long a target waits after so many attempts, with jitter.
-func pauseBefore(attempts int) time.Duration {
-	pause := min(firstPause<<min(attempts, maxAttempts), maxPause)
-	return pause/2 + rand.N(pause)
-}
-
-// goal is the version a target is to arrive at.
-func goal(l *lease, t leased) string {
-	if l.batch.Direction == down {
-		return t.FromVersion
-	}
-	return l.rollout.Version
-}
-
-func arrived(l *lease) controlplane.TargetStatus {
-	if l.batch.Direction == down {
-		return controlplane.TargetRolledBack
-	}
-	return controlplane.TargetSucceeded
-}
-
-func failedIn(l *lease) controlplane.TargetStatus {
-	if l.batch.Direction == down {
-		return controlplane.TargetNeedsAttention
-	}
-	return controlplane.TargetFailed
 }

@@ -15,6 +15,7 @@
 //     undo.go plans a rollback, rollback.go begins it
 //   - running: runner.go (a batch), attempt.go (a tenant), watch.go (what is
 //     looked at from beside)
+//   - judging, in pure functions: judge.go (what happened to a tenant)
 //   - storing and reporting: store.go, lease.go, report.go
 //   - answering: query.go, course.go, workers.go
 package rollout
