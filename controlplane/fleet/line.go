@@ -29,7 +29,7 @@ func (l *line) Dial(ctx context.Context, network, address string) (net.Conn, err
 	if l.cancels() {
 		return l.dial(ctx, network, address)
 	}
-	if l.conn == nil { // also the next host, when one did not answer
+	if l.conn == nil { // also the next host, when one was not to be had; the place of that is free when it has let go
 		s, err := l.open(ctx, network, address, false)
 		if err != nil {
 			return nil, err
@@ -51,12 +51,12 @@ func (l *line) Dial(ctx context.Context, network, address string) (net.Conn, err
 // cancels reports whether who dials can only want to cancel what the session
 // does: pgx closes a session before it asks for that.
 func (l *line) cancels() bool {
-	if l.socket == nil {
+	if l.conn == nil || !l.conn.IsClosed() {
 		return false
 	}
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
-	return !l.socket.gone && (l.conn == nil || l.conn.IsClosed())
+	return !l.socket.gone
 }
 
 // open opens a connection in a place of the pool's.

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
@@ -215,4 +217,63 @@ func TestAnotherServerBehindTheAddressIsRefused(t *testing.T) {
 		!strings.HasPrefix(err.Error(), "cannot reach cluster one: there is another server behind the address (system identifier ") {
 		t.Errorf("%v (%q, trouble %q)", err, controlplane.CodeOf(err), pg.TroubleOf(err))
 	}
+}
+
+// TestConnectionToTheNextHostIsCounted has a first host that answers, and takes
+// no session: a standby that starts up.
+func TestConnectionToTheNextHostIsCounted(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 3)
+	p := s.process("one")
+	address, err := controlplane.ParseAddress(startingUp(t) + "," + p.way.login.Address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := p.way.login
+	login.Address = address
+	most := 0
+	for range 2 {
+		for i := range 8 {
+			w := p.Service.way(s.cluster, login, "postgres", "x")
+			w.key.user += strings.Repeat("'", i) // as if they were logins of their own
+			err := w.Do(t.Context(), func(conn *pgx.Conn) error {
+				var n int
+				err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user").Scan(&n)
+				most = max(most, n)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if most > 3 {
+		t.Errorf("%d connections, with a budget of 3", most)
+	}
+}
+
+// startingUp is the address of a server that refuses everybody.
+func startingUp(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	t.Cleanup(func() { _ = l.Close(); serving.Wait() })
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b := pgproto3.NewBackend(c, c)
+			if _, err := b.ReceiveStartupMessage(); err == nil {
+				b.Send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "57P03", Message: "the database system is starting up"})
+				_ = b.Flush()
+			}
+			_ = c.Close()
+		}
+	})
+	return l.Addr().String()
 }
