@@ -186,7 +186,7 @@ func (s *statement) check(alone bool) error {
 	}
 	for _, check := range []func() *refusal{
 		s.checkNames, s.checkSet, s.checkSetConfig, s.checkSettings, s.checkAlterSet, s.checkManor,
-		s.checkCopy, s.checkCursor, s.checkMeta,
+		s.checkCopy, s.checkCursor, s.checkMeta, s.checkConcurrently,
 	} {
 		if r := check(); r != nil {
 			return r

@@ -1,6 +1,7 @@
 package migrator_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -96,6 +97,44 @@ func TestParseRefusesDetours(t *testing.T) {
 		at, message, _ := strings.Cut(messageOf(err), ": ")
 		if controlplane.CodeOf(err) != controlplane.Invalid || !strings.HasPrefix(at, "1_x.sql:") || !strings.HasPrefix(message, want) {
 			t.Errorf("%s\ngot  %v\nwant %s", sql, err, want)
+		}
+	}
+}
+
+// TestParseRefusesWhatCouldNotBeResumed: of what runs in no transaction, that
+// which nobody could find again whose process died before it was recorded.
+func TestParseRefusesWhatCouldNotBeResumed(t *testing.T) {
+	t.Parallel()
+	const name, schema, plain = "give the index a name", "name none: every statement runs in the tenant's own", "leave out CONCURRENTLY: a plain DETACH PARTITION is short"
+	for sql, want := range map[string]struct{ message, hint string }{
+		"CREATE INDEX CONCURRENTLY ON t (a);":                              {"CREATE INDEX CONCURRENTLY without a name", name},
+		"create unique index concurrently on only t using btree (a);":      {"create unique index CONCURRENTLY without a name", name},
+		"CREATE INDEX CONCURRENTLY i ON public.t (a);":                     {"CREATE INDEX CONCURRENTLY names a schema", schema},
+		"CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON ONLY \"s\" . t (a);": {"CREATE INDEX CONCURRENTLY names a schema", schema},
+		"DROP INDEX CONCURRENTLY public.i;":                                {"DROP INDEX CONCURRENTLY names a schema", schema},
+		"DROP INDEX CONCURRENTLY IF EXISTS public.i CASCADE;":              {"DROP INDEX CONCURRENTLY names a schema", schema},
+		"REINDEX INDEX CONCURRENTLY public.i;":                             {"REINDEX INDEX CONCURRENTLY names a schema", schema},
+		"REINDEX (VERBOSE, CONCURRENTLY) TABLE public.t;":                  {"REINDEX CONCURRENTLY names a schema", schema},
+		"ALTER TABLE t DETACH PARTITION t1 CONCURRENTLY;":                  {"DETACH PARTITION CONCURRENTLY cannot be taken up again", plain},
+		"ALTER TABLE IF EXISTS s.t DETACH PARTITION s.t1 CONCURRENTLY;":    {"DETACH PARTITION CONCURRENTLY cannot be taken up again", plain},
+	} {
+		for at, head := range map[string]string{"1_x.sql:3: ": none, "1_x.sql:1: ": ""} {
+			_, err := migrator.Parse(files{"1_x.sql": head + sql}.hashed(t))
+			if refused, ok := errors.AsType[*controlplane.Error](err); !ok || refused.Code != controlplane.Invalid ||
+				!strings.HasPrefix(refused.Error(), at+want.message) || refused.Hint != want.hint {
+				t.Errorf("%s\ngot  %v\nwant %s%s", sql, err, at, want)
+			}
+		}
+	}
+	for _, sql := range []string{
+		"CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON ONLY t USING btree (public.f(a), a public.ops) WHERE t.a > 1.5;",
+		"CREATE INDEX CONCURRENTLY \"on\" ON t (a);\nCREATE INDEX CONCURRENTLY if ON t (a);",
+		"DROP INDEX CONCURRENTLY IF EXISTS \"public.i\" RESTRICT;\nREINDEX (CONCURRENTLY, VERBOSE) INDEX i;",
+		"ALTER TABLE s.t DETACH PARTITION t1;\nALTER TABLE t DETACH PARTITION t1 FINALIZE;",
+		"CREATE INDEX ON public.t (a);\nDROP INDEX public.i;",
+	} {
+		if _, err := migrator.Parse(files{"1_x.sql": none + sql}.hashed(t)); err != nil {
+			t.Errorf("%q: %v", sql, err)
 		}
 	}
 }

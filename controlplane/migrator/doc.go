@@ -6,6 +6,11 @@
 // (schema manor, package pg) and ends with Atlas's revision. What fails is told
 // by file, statement, SQLSTATE and position.
 //
+// A file without transaction runs statement by statement, each in one
+// transaction with its record where PostgreSQL lets it be. Of the others an index
+// tells whether it was made or dropped; a DO or CALL that ends transactions
+// itself may run twice after a crash.
+//
 // Owns: how migration files are read, checked, sent and undone, and the rows of
 // Atlas's revision table. It is the only importer of Atlas.
 //

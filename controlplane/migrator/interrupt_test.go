@@ -125,6 +125,6 @@ func (db *database) resumed(r *migrator.Release, home migrator.Target, where str
 	equal(t, where+": revisions", db.revisions(home), finished)
 	equal(t, where+": rows, indexes, holders", db.read(home, `SELECT concat_ws(' ', (SELECT string_agg(id::text, ' ' ORDER BY id) FROM a),
 		(SELECT string_agg(indexrelid::regclass || ' ' || indisvalid, ' ') FROM pg_index WHERE indrelid = 'a'::regclass),
-		(SELECT count(*) FROM manor.marker WHERE holder_pid IS NOT NULL), (SELECT count(*) FROM manor.build WHERE holder_pid IS NOT NULL))`), "1 2 a_i true 0 0")
+		(SELECT count(*) FROM manor.marker WHERE holder_pid IS NOT NULL), (SELECT count(*) FROM manor.build WHERE holder_pid IS NOT NULL))`), "1 2 3 4 a_i true 0 0")
 	equal(t, where+": stamp", stamps(t, db)[home.TenantID].Version, "3")
 }

@@ -2,6 +2,8 @@ package migrator
 
 import (
 	"strings"
+
+	"github.com/manorhq/manor/controlplane/pg"
 )
 
 // mode is how a statement may run.
@@ -9,7 +11,7 @@ type mode uint8
 
 const (
 	inside       mode = iota // in any transaction
-	ending                   // in a transaction, but may want to end it: DO, CALL
+	ending                   // in a transaction, unless it ends transactions itself: DO, CALL
 	concurrently             // in no transaction because of the word CONCURRENTLY
 	outside                  // in no transaction: VACUUM and such
 )
@@ -152,24 +154,49 @@ func (s *statement) plain() string {
 }
 
 // index returns the name of the index that CREATE or DROP INDEX CONCURRENTLY is
-// about, as written without its schema; "" where there is none or several.
+// about, as SQL, for PostgreSQL to fold and truncate; "" where there is none or several.
 func (s *statement) index() (name string, drop bool) {
-	i := s.find("CONCURRENTLY") + 1
 	if s.mode != concurrently || s.find("INDEX") < 0 || s.begins("REINDEX") {
 		return "", false
 	}
 	drop = s.begins("DROP")
-	if i < len(s.tokens) && s.tokens[i].is("IF") {
-		i += 2 // IF EXISTS
-		if !drop {
-			i++ // IF NOT EXISTS
+	i := s.find("CONCURRENTLY") + 1
+	switch i {
+	case s.find("IF", "NOT", "EXISTS"):
+		i += 3
+	case s.find("IF", "EXISTS"):
+		i += 2
+	}
+	if i >= len(s.tokens) || s.tokens[i].is("ON") || drop && s.find(",") >= 0 {
+		return "", drop
+	}
+	if s.tokens[i].unicode() {
+		return pg.Quote(s.tokens[i].name()), drop
+	}
+	return s.tokens[i].text, drop
+}
+
+// checkConcurrently refuses what could not be told from an index of somebody
+// else's, or not at all, when its process died before it was recorded.
+func (s *statement) checkConcurrently() *refusal {
+	if s.mode != concurrently {
+		return nil
+	}
+	at := s.tokens[0].at
+	if s.begins("ALTER TABLE") {
+		return &refusal{at, "DETACH PARTITION CONCURRENTLY cannot be taken up again once it was interrupted",
+			"leave out CONCURRENTLY: a plain DETACH PARTITION is short"}
+	}
+	if name, drop := s.index(); name == "" && !drop && !s.begins("REINDEX") {
+		return &refusal{at, s.what() + " without a name: what an interrupted build leaves could not be found", "give the index a name"}
+	}
+	for _, t := range s.tokens[s.find("CONCURRENTLY"):] {
+		if t.is("(") {
+			break
+		}
+		if t.is(".") {
+			return &refusal{t.at, s.what() + " names a schema", "name none: every statement runs in the tenant's own"}
 		}
 	}
-	if i >= len(s.tokens) || s.tokens[i].is("ON") {
-		return "", drop
-	}
-	if drop && s.find(",") >= 0 {
-		return "", drop
-	}
-	return s.tokens[i].name(), drop
+	return nil
 }

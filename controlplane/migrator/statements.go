@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,10 +84,31 @@ func (p progress) fits(f *file) error {
 // one runs statement i of a file. What can be in a transaction is in one with
 // its record; for the rest, the record follows.
 func (s *session) one(ctx context.Context, f *file, i int, interrupted bool) Result {
-	if f.statements[i].joins(s.target.Fresh) {
+	ending := f.statements[i].mode == ending
+	if ending || f.statements[i].joins(s.target.Fresh) {
 		res := s.message(ctx, s.insideScript(f, i), s.at.version)
-		return s.reject(ctx, f, i, res)
+		if !ending || !endsTransactions(res.Failure) {
+			return s.reject(ctx, f, i, res)
+		}
+		// Locks of the session outlive the transaction that was rolled back. Who
+		// may not call this could not take any.
+		_, _ = s.conn.Exec(ctx, "SELECT pg_advisory_unlock_all()")
 	}
+	return s.unwrapped(ctx, f, i, interrupted)
+}
+
+// endsTransactions reports whether PostgreSQL, or an extension, refused a DO or
+// CALL for being in a transaction, which it would have ended: before it ended any.
+func endsTransactions(refused *controlplane.Failure) bool {
+	return refused != nil && slices.Contains([]string{
+		"2D000", // invalid_transaction_termination
+		"25001", // active_sql_transaction
+		"0A000", // feature_not_supported
+	}, refused.SQLState)
+}
+
+// unwrapped runs statement i in no transaction of ours, and then records it.
+func (s *session) unwrapped(ctx context.Context, f *file, i int, interrupted bool) Result {
 	started := time.Now()
 	done, res := s.ready(ctx, f, i, interrupted)
 	if res.Outcome != Applied {
@@ -171,13 +193,14 @@ func (s *session) mendIndex(ctx context.Context, st statement, interrupted bool)
 	if st.begins("REINDEX") {
 		return false, s.dropCopies(ctx)
 	}
-	name, drop := st.index()
-	if name == "" {
+	written, drop := st.index()
+	if written == "" {
 		return false, nil
 	}
+	var name string
 	var valid bool
-	err = s.conn.QueryRow(ctx, `SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-		WHERE c.relname = $1 AND c.relnamespace = quote_ident($2)::regnamespace`, name, s.target.Schema).Scan(&valid)
+	err = s.conn.QueryRow(ctx, `SELECT c.relname::text, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+		WHERE c.oid = to_regclass($1)`, unprepared, pg.Quote(s.target.Schema)+"."+written).Scan(&name, &valid)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return drop && interrupted, nil

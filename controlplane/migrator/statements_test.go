@@ -23,6 +23,10 @@ var steps = []string{
 	"INSERT INTO a VALUES (1, 'é');",
 	"CREATE UNIQUE INDEX CONCURRENTLY a_i ON a (id);",
 	"DO $$ BEGIN COMMIT; END $$;",
+	"DO $$ BEGIN INSERT INTO a VALUES (3, 'd'); END $$;",
+	"CREATE PROCEDURE p() LANGUAGE sql AS $$ INSERT INTO a VALUES (4, 'p') $$;",
+	"CALL p();",
+	"REINDEX INDEX CONCURRENTLY a_i;",
 	"VACUUM a;",
 	"CREATE INDEX CONCURRENTLY a_n ON a (n);",
 	"DROP INDEX CONCURRENTLY a_n;",
@@ -33,7 +37,7 @@ func stepsRelease(t *testing.T) *migrator.Release {
 	return parse(t, files{"1_base.sql": "SELECT 1;", "2_alone.sql": none + strings.Join(steps, "\n"), "3_more.sql": "SELECT 1;"})
 }
 
-const finished = "1/1/1null 2/8/8null 3/1/1null"
+const finished = "1/1/1null 2/12/12null 3/1/1null"
 
 // revisions are the rows of Atlas's table, in short.
 func (db *database) revisions(home migrator.Target) string {
@@ -46,7 +50,7 @@ func TestFileWithoutTransactionRunsStatementByStatement(t *testing.T) {
 	db := newDatabase(t)
 	home := db.apply(stepsRelease(t), db.home("acme"), "3")
 	equal(t, "revisions", db.revisions(home), finished)
-	equal(t, "rows", db.read(home, "SELECT id FROM a ORDER BY 1"), "1 2")
+	equal(t, "rows", db.read(home, "SELECT id FROM a ORDER BY 1"), "1 2 3 4")
 	equal(t, "indexes", db.read(home, "SELECT indexname::text FROM pg_indexes WHERE tablename = 'a' AND schemaname = current_schema()"), "a_i")
 	equal(t, "stamp", stamps(t, db)[home.TenantID].Version, "3")
 	equal(t, "holder", db.read(home, "SELECT count(*) FROM manor.marker WHERE holder_pid IS NOT NULL"), "0")
@@ -71,7 +75,7 @@ func (db *database) partial(r *migrator.Release, next int, ran bool) migrator.Ta
 	hashes, err := json.Marshal(partialHashes(steps[:next]))
 	noError(db.t, err)
 	_, err = conn.Exec(db.t.Context(), `INSERT INTO atlas_schema_revisions (version, description, applied, total, executed_at, execution_time, hash, partial_hashes, operator_version)
-		VALUES ('2', 'alone', $1, 8, now(), 0, $2, $3, 'somebody')`, next, r.Versions()[1].Hash, string(hashes))
+		VALUES ('2', 'alone', $1, $4, now(), 0, $2, $3, 'somebody')`, next, r.Versions()[1].Hash, string(hashes), len(steps))
 	noError(db.t, err)
 	noError(db.t, conn.Close(db.t.Context()))
 	return home
@@ -102,7 +106,7 @@ func TestFileWithoutTransactionIsResumed(t *testing.T) {
 			t.Run(fmt.Sprintf("at %d, ran %t", next, ran), func(t *testing.T) {
 				home := db.apply(r, db.partial(r, next, ran), "3")
 				equal(t, "revisions", db.revisions(home), finished)
-				equal(t, "rows", db.read(home, "SELECT id FROM a ORDER BY 1"), "1 2")
+				equal(t, "rows", db.read(home, "SELECT id FROM a ORDER BY 1"), "1 2 3 4")
 			})
 		}
 	}
@@ -174,6 +178,20 @@ func TestFailedConcurrentIndexIsCleanedUpAndBuiltAgain(t *testing.T) {
 	equal(t, "revisions", db.revisions(home), "1/2/2null 2/2/2null")
 }
 
+// TestInterruptedDropLooksForTheIndexThatPostgreSQLReads: a drop that never ran
+// is not taken for one that did because its name is written in another way.
+func TestInterruptedDropLooksForTheIndexThatPostgreSQLReads(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t)
+	for _, name := range []string{"A_I", `"A_I"`, `"a ""i"`, "Ü_I", `U&"\00fc\005fi"`, "if", strings.Repeat("long_", 15)} {
+		r := parse(t, files{"1_a.sql": "CREATE TABLE a (id int);\nCREATE INDEX " + name + " ON a (id);", "2_i.sql": none + "DROP INDEX CONCURRENTLY " + name + ";"})
+		home := db.apply(r, db.home("acme"), "1")
+		db.exec("INSERT INTO " + home.Schema + ".atlas_schema_revisions (version, description, applied, total, executed_at, execution_time, hash, operator_version) VALUES ('2', 'i', 0, 1, now(), 0, '', 'somebody')")
+		db.apply(r, home, "2")
+		equal(t, name, db.read(home, indexesOfA), "")
+	}
+}
+
 // TestHeldTenantIsBusyUntilItsSessionEnds is the lock and the fence of a file
 // without a transaction.
 func TestHeldTenantIsBusyUntilItsSessionEnds(t *testing.T) {
@@ -224,6 +242,25 @@ func TestStatementAndItsRecordAreOneWhereTheyCanBe(t *testing.T) {
 	equal(t, "rows", db.read(home, "SELECT id FROM a"), "1")
 }
 
+// TestWhatEndsTransactionsItselfLeavesNothingOfTheFirstTry, which is made in a
+// transaction: neither rows nor locks. Extensions have words of their own for it.
+func TestWhatEndsTransactionsItselfLeavesNothingOfTheFirstTry(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t)
+	const body = "$$ BEGIN PERFORM pg_advisory_lock(4711); INSERT INTO a VALUES (1); COMMIT; INSERT INTO a VALUES (2); PERFORM pg_advisory_unlock(4711); END $$;"
+	const extension = "DO $$ BEGIN IF pg_current_xact_id_if_assigned() IS NOT NULL THEN INSERT INTO a VALUES (9); RAISE 'in a transaction' USING ERRCODE = '%[2]s'; END IF; INSERT INTO a VALUES (%[1]d); END $$;\n"
+	for name, sql := range map[string]string{
+		"DO":           "DO " + body,
+		"CALL":         "CREATE PROCEDURE p() LANGUAGE plpgsql AS " + body + "\nCALL p();",
+		"an extension": fmt.Sprintf(extension, 1, "25001") + fmt.Sprintf(extension, 2, "0A000"),
+	} {
+		r := parse(t, files{"1_a.sql": none + "CREATE TABLE a (id int);\n" + sql})
+		home := db.apply(r, db.home("acme"), "1")
+		equal(t, name, db.read(home, "SELECT id FROM a ORDER BY 1"), "1 2")
+		equal(t, name+": locked by", db.read(home, "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"), "")
+	}
+}
+
 func TestFailureWithoutTransactionIsTold(t *testing.T) {
 	t.Parallel()
 	db := newDatabase(t)
@@ -232,6 +269,7 @@ func TestFailureWithoutTransactionIsTold(t *testing.T) {
 		"VACUUM 'é';":           8,
 		"CREATE INDEX CONCURRENTLY ü ON a ((id + 'é' +));": 46,
 		"DO $$ BEGIN RAISE EXCEPTION 'no'; END $$;":        0,
+		"DO $$ BEGIN COMMIT; RAISE EXCEPTION 'no'; END $$": 0,
 	} {
 		r := parse(t, files{"1_a.sql": none + "CREATE TABLE a (id int);\n" + sql})
 		res := r.Apply(t.Context(), db.conn, db.home("acme"), "1", migrator.Limits{})

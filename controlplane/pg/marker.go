@@ -51,7 +51,8 @@ var markerSQL string
 const markerEdition = 2
 
 // installMarker makes schema manor in the owner's database, or brings it up to
-// date; that of a newer program stays as it is. It may run again and concurrently.
+// date; that of a newer program stays as it is. It may run again, and concurrently
+// under [Retry].
 func installMarker(ctx context.Context, owner *pgx.Conn) error {
 	edition, err := markerOf(ctx, owner)
 	if err != nil || edition > markerEdition {

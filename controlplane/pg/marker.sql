@@ -6,7 +6,14 @@
 -- SECURITY DEFINER and nothing has a SET clause: the settings that enter and
 -- hold make must outlive the call.
 
-SELECT pg_advisory_xact_lock(hashtextextended('manor.marker', 0)); -- two workers furnish one database
+-- Two workers furnish one database: one waits for the other at a row that no
+-- tenant can lock, as it could an advisory lock. Where there is no such row yet,
+-- PostgreSQL tells the second of the conflict, and it tries again.
+DO $$ BEGIN
+    IF to_regclass('manor.build') IS NOT NULL THEN
+        PERFORM FROM manor.build FOR UPDATE;
+    END IF;
+END $$;
 
 CREATE SCHEMA IF NOT EXISTS manor;
 REVOKE ALL ON SCHEMA manor FROM PUBLIC;
@@ -34,8 +41,8 @@ CREATE TABLE IF NOT EXISTS manor.build (
 );
 INSERT INTO manor.build DEFAULT VALUES ON CONFLICT DO NOTHING;
 
--- edition is raised with every change of this file: a database that has an older
--- one is brought up to date before it is needed, one that has a newer is left alone.
+-- edition is raised with every change of what this file makes: a database that has
+-- an older one is brought up to date before it is needed, one that has a newer is left alone.
 CREATE OR REPLACE FUNCTION manor.edition() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 2';
 
 -- lock locks the tenant's row and compares it with what the caller believes: the

@@ -1,9 +1,11 @@
 package pg
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -85,6 +87,49 @@ func TestMarkersAreInstalledByManyAtOnceAndKept(t *testing.T) {
 	if len(found) != 1 || found[0].Marker != m {
 		t.Errorf("markers %+v, want that of %+v", found, m)
 	}
+}
+
+// TestMarkersAreMadeByManyAtOnce where there is no row yet to wait at: for the
+// first time, or over the first edition.
+func TestMarkersAreMadeByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	f, owner, d, k, _ := markers(t)
+	var conns []*pgx.Conn
+	for range 4 {
+		conns = append(conns, f.connect(f.as(d.Owner, k[d.Owner]), d.Name))
+	}
+	for range 5 {
+		for _, before := range []string{"DROP SCHEMA manor CASCADE", "DROP FUNCTION manor.edition; DROP TABLE manor.build CASCADE"} {
+			exec(t, owner, before)
+			var group errgroup.Group
+			for _, conn := range conns {
+				group.Go(func() error { return FurnishDatabase(t.Context(), conn, d) })
+			}
+			must(t, group.Wait())
+			exec(t, owner, "SELECT manor.claim_build(), manor.release_build()")
+		}
+	}
+}
+
+// TestNoTenantKeepsMarkersFromBeingInstalled by a lock that any login may take.
+func TestNoTenantKeepsMarkersFromBeingInstalled(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	d, h, k := f.plan()
+	f.make(d, k, h)
+	owner, tenant := f.connect(f.as(d.Owner, k[d.Owner]), d.Name), f.connect(f.as(h.Logins[0], k[h.Logins[0]]), d.Name)
+	exec(t, tenant, "SELECT pg_advisory_lock(hashtextextended('manor.marker', 0))")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	must(t, FurnishDatabase(ctx, owner, d))
+	exec(t, owner, "CREATE OR REPLACE FUNCTION manor.edition() RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT 1'")
+	must(t, UpgradeMarker(ctx, owner))
+	exec(t, owner, "BEGIN")
+	exec(t, owner, markerSQL)
+	if held := query(t, owner, "SELECT objid::text FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"); len(held) > 0 {
+		t.Errorf("holds advisory locks %v, which a tenant may hold for ever", held)
+	}
+	exec(t, owner, "ROLLBACK")
 }
 
 // TestOneSessionAtATimeHoldsTheBuild, however many want it, and a dead one does not.
