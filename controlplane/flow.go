@@ -20,6 +20,7 @@ type Alarm struct {
 	Message  string    `json:"message"`
 	SQLState string    `json:"sqlstate,omitempty"`
 	Since    time.Time `json:"since"`
-	Until    time.Time `json:"until"` // the next try
-	Tries    int       `json:"tries"` // that met it
+	Until    time.Time `json:"until"`            // the next try
+	Tries    int       `json:"tries"`            // that met it
+	Tenant   string    `json:"tenant,omitempty"` // slug; the only one that met it; empty: several have
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/pg"
 	"github.com/manorhq/manor/ent"
 )
 
@@ -39,6 +40,10 @@ const schemaName = "public"
 
 // minConnections are one each for River's LISTEN, its leader, a transaction and a watch.
 const minConnections = 4
+
+// pingTimeout is how long a connection that was unused may take to show that it
+// works: it may be half-open.
+const pingTimeout = time.Second
 
 // transactionSilence ends a transaction of which nothing is heard, as of a
 // process that was stopped: it holds rows that others wait for, and events back
@@ -95,6 +100,7 @@ func poolConfig(url controlplane.Secret, c Config, w *watch) (*pgxpool.Config, e
 		return nil, controlplane.Errorf(controlplane.Invalid, "the catalog's URL cannot be read").
 			WithHint("MANOR_CATALOG looks like postgres://user:password@host:5432/database?sslmode=verify-full")
 	}
+	config.PingTimeout = pingTimeout
 	config.MaxConns = 16
 	if c.Connections > 0 {
 		config.MaxConns = int32(min(max(c.Connections, minConnections), 10_000))
@@ -103,6 +109,7 @@ func poolConfig(url controlplane.Secret, c Config, w *watch) (*pgxpool.Config, e
 	if conn.ConnectTimeout == 0 || conn.ConnectTimeout > connectTimeout {
 		conn.ConnectTimeout = connectTimeout
 	}
+	conn.DialFunc = pg.Dialer().DialContext
 	conn.RuntimeParams["application_name"] = "manor"
 	if c.Application != "" {
 		conn.RuntimeParams["application_name"] = c.Application

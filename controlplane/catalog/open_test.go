@@ -1,17 +1,21 @@
 package catalog_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/catalog/catalogtest"
+	"github.com/manorhq/manor/internal/faultproxy"
 	"github.com/manorhq/manor/internal/pgtest"
 )
 
@@ -99,4 +103,42 @@ func TestConnectionsSayWhoseTheyAre(t *testing.T) {
 	if err != nil || application != "manor" || path != "public" {
 		t.Errorf("application_name %q, search_path %q, %v", application, path, err)
 	}
+}
+
+// TestIdleConnectionsToTheCatalogThatHaveGoneHalfOpenHoldNobodyUp: a firewall
+// has forgotten all of them.
+func TestIdleConnectionsToTheCatalogThatHaveGoneHalfOpenHoldNobodyUp(t *testing.T) {
+	t.Parallel()
+	direct := catalogtest.URL(t)
+	address, err := url.Parse(direct)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy, err := faultproxy.Start(address.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	address.Host = net.JoinHostPort(proxy.Host(), strconv.Itoa(proxy.Port()))
+	cat := catalogtest.Open(t, address.String())
+	var asking sync.WaitGroup
+	for range 6 {
+		asking.Go(func() { _, _ = cat.Pool().Exec(t.Context(), "SELECT pg_sleep(0.2)") })
+	}
+	asking.Wait()
+	watcher := catalogtest.Open(t, direct)
+	for idle := false; !idle; { // pgx trusts a connection for a second
+		err := watcher.Pool().QueryRow(t.Context(), `SELECT bool_and(state = 'idle' AND state_change < clock_timestamp() - interval '1.1 s')
+			FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(&idle)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	proxy.HalfOpen(faultproxy.BothWays)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	if _, err := cat.Pool().Exec(ctx, "SELECT 1"); err != nil {
+		t.Error(err)
+	}
+	proxy.Cut() // or what is half-open would hold up the end of the test
 }

@@ -237,3 +237,60 @@ func TestRollbackIsFinishedWhenAClusterThatIsDownComesBack(t *testing.T) {
 	})
 	f.proves(id, controlplane.RolloutRolledBack, controlplane.TargetRolledBack, "2", 1, 1)
 }
+
+// TestTenantWhoseOwnTroubleLooksLikeItsClustersHoldsNobodyUp: its login is
+// refused, and nobody else's.
+func TestTenantWhoseOwnTroubleLooksLikeItsClustersHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t, devpg.Config{})
+	f := newFleet(t, controlplanetest.Options{}, server, controlplane.NewTenant{Isolation: controlplane.IsolationDatabase}, 5)
+	superuser := f.endSessions(server)
+	f.exec(superuser, "DO $$ BEGIN EXECUTE (SELECT format('ALTER ROLE %s NOLOGIN', datdba::regrole) FROM pg_database WHERE datname = '"+f.tenants[0].Placement.Database+"'); END $$")
+	id := f.begin(controlplane.NewRollout{})
+	f.Working(func() {
+		f.Eventually("the others are done", func() (bool, error) {
+			r, err := f.ShowRollout(t.Context(), id)
+			return err == nil && r.Counts[controlplane.TargetSucceeded] == 4, err
+		})
+		if alarm := f.alarm(id); alarm != nil && alarm.Tenant != f.tenants[0].Slug {
+			t.Errorf("the alarm is %+v", alarm)
+		}
+		f.Eventually("it is given up", f.hastened(id, func(*controlplane.Alarm) bool {
+			done, err := f.rests(id)()
+			return done && err == nil
+		}))
+	})
+	f.failed(id, map[string]string{f.tenants[0].Slug: "not permitted to log in"})
+	if alarm := f.alarm(id); alarm != nil {
+		t.Errorf("the alarm is still there: %+v", alarm)
+	}
+}
+
+// TestTenantThatMayHaveNoConnectionSlowsNobodyDown: the limit is its owner's,
+// and waiting makes it no better.
+func TestTenantThatMayHaveNoConnectionSlowsNobodyDown(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t, devpg.Config{})
+	f := newFleet(t, controlplanetest.Options{}, server, controlplane.NewTenant{Isolation: controlplane.IsolationDatabase}, 4)
+	superuser := f.endSessions(server)
+	limit := func(n string) {
+		f.exec(superuser, "DO $$ BEGIN EXECUTE (SELECT format('ALTER ROLE %s CONNECTION LIMIT "+n+"', datdba::regrole) FROM pg_database WHERE datname = '"+f.tenants[0].Placement.Database+"'); END $$")
+	}
+	limit("0")
+	id := f.begin(controlplane.NewRollout{})
+	catalog := f.Catalog()
+	f.Working(func() {
+		f.Eventually("the others are done, and it rests for long", func() (resting bool, err error) {
+			err = catalog.QueryRow(t.Context(), `SELECT count(*) = 3 AND EXISTS (SELECT FROM targets WHERE slug = $1 AND status = 'deferred' AND not_before - updated_at > interval '3 s')
+				FROM targets WHERE status = 'succeeded'`, f.tenants[0].Slug).Scan(&resting)
+			return resting, err
+		})
+		if c, err := f.ShowCluster(t.Context(), "one"); err != nil || c.Flow.Pace < c.Flow.Ceiling/2 {
+			t.Errorf("the pace is %d of %d, %v", c.Flow.Pace, c.Flow.Ceiling, err)
+		}
+		limit("-1")
+		f.hasten(id)
+		f.finishes(id)
+	})
+	f.proves(id, controlplane.RolloutSucceeded, controlplane.TargetSucceeded, "4", 1, 0)
+}

@@ -36,6 +36,24 @@ func TestConnectionsThatGoHalfOpenAreGivenUp(t *testing.T) {
 	}
 }
 
+// Whoever waits for a server: a home being made is no rollout's.
+func TestHomeWhoseDatabaseWasMadeOverAHalfOpenConnectionIsSettled(t *testing.T) {
+	t.Parallel()
+	server := controlplanetest.Proxy(t, pgtest.Server(t))
+	p := controlplanetest.Open(t, controlplanetest.Options{})
+	p.AddServer("one", server)
+	struck := server.Proxy.Arm(faultproxy.Strike{On: "CREATE DATABASE", When: faultproxy.After, Silent: true})
+	create(t, p, "own", 1)
+	slug := controlplanetest.Slugs("own", 1)[0]
+	p.Working(func() {
+		defer server.Proxy.Cut() // or what is half-open would hold up the end of the test
+		<-struck
+		if tenant := p.Settled(slug); tenant.State != controlplane.TenantActive {
+			t.Errorf("the tenant is %s: %v", tenant.State, tenant.Failure)
+		}
+	})
+}
+
 // Nothing is sent over an idle connection before it has been asked whether it
 // is alive, and that is not to be waited for either.
 func TestIdleConnectionsThatHaveGoneHalfOpenHoldNobodyUp(t *testing.T) {

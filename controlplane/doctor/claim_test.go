@@ -173,6 +173,142 @@ func TestCopyOfTheCatalogWorksOnlyOnceItWasClaimedAndThenTheOriginalDoesNot(t *t
 	}
 }
 
+// logins lists a tenant's logins that may log in, with their verifiers.
+func (f *fixture) logins(p controlplane.Placement) []string {
+	f.t.Helper()
+	superuser := controlplanetest.Superuser(f.t, f.server, "postgres")
+	defer superuser.Close(context.WithoutCancel(f.t.Context()))
+	return f.strings(superuser, `SELECT rolname || ' ' || rolpassword FROM pg_authid WHERE rolcanlogin AND rolname = ANY($1) ORDER BY 1`, p.Logins[:])
+}
+
+// met waits until work on a tenant was tried, and returns what was said to it;
+// nothing, if it was done.
+func (f *fixture) met(slug string) (failure controlplane.Failure) {
+	f.t.Helper()
+	conn := f.Catalog()
+	defer conn.Close(context.WithoutCancel(f.t.Context()))
+	f.Eventually("something is said of "+slug, func() (tried bool, err error) {
+		err = conn.QueryRow(f.t.Context(), `SELECT settled OR failure IS NOT NULL, coalesce(failure, '{}') FROM tenants WHERE slug = $1`, slug).
+			Scan(&tried, &failure)
+		return tried, err
+	})
+	return failure
+}
+
+func TestClaimKeepsTheCatalogThatWasCopiedFromDoingAnythingToTheTenants(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, f *fixture, like controlplane.NewTenant) {
+		f.Create(like, "acme", "globex", "hooli")
+		f.Exec("acme", `INSERT INTO notes VALUES (1, 'kept', 1)`)
+		f.inCatalog(`UPDATE tenants SET settled = false, state = 'provisioning', updated_at = now() - interval '1 hour' WHERE slug = 'hooli'`) // for the original it is on its way still
+		home := map[string]controlplane.Placement{}
+		for _, slug := range []string{"acme", "globex", "hooli"} {
+			home[slug] = f.placement(slug)
+		}
+		config := f.copied()
+		if claim := f.claim(config, controlplane.NewClaim{Confirm: nameOf(t, config)}); claim.Claimed != 3 {
+			t.Fatalf("the claim: %+v", claim)
+		}
+		before := map[string][]string{}
+		for slug, p := range home {
+			before[slug] = f.logins(p)
+		}
+
+		f.restart()
+		_, suspended := f.SuspendTenant(t.Context(), "globex", false)
+		_, deleted := f.DeleteTenant(t.Context(), "acme", false)
+		if err := errors.Join(suspended, deleted); err != nil {
+			t.Fatal(err)
+		}
+		said := func(what, slug string) {
+			t.Helper()
+			if got := f.met(slug); !strings.Contains(got.Message, "tenant "+slug+" belongs to another catalog") || !strings.Contains(got.Hint, "catalog claim") {
+				t.Errorf("%s: %+v", what, got)
+			}
+			if diff := cmp.Diff(before[slug], f.logins(home[slug])); diff != "" {
+				t.Errorf("%s changed the logins of %s (-want +got):\n%s", what, slug, diff)
+			}
+		}
+		said("suspend", "globex")
+		said("delete", "acme")
+		said("provisioning", "hooli")
+		if _, err := f.PurgeTenant(t.Context(), "acme", "acme", false); err != nil {
+			t.Fatal(err)
+		}
+		said("purge", "acme")
+		inside := controlplanetest.Superuser(t, f.server, home["acme"].Database)
+		if got := f.strings(inside, `SELECT body FROM `+pg.Quote(home["acme"].Schema)+`.notes`); !slices.Equal(got, []string{"kept"}) {
+			t.Errorf("after the original's purge the home holds %v", got)
+		}
+		_ = inside.Close(t.Context())
+
+		// Those that the original has not in hand any more are the copy's to work on.
+		if err := f.Daemon.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		other := f.on(config)
+		if _, err := other.DeleteTenant(t.Context(), "acme", false); err != nil {
+			t.Fatal(err)
+		}
+		if got := other.Settled("acme"); got.Failure != nil || len(f.logins(home["acme"])) > 0 {
+			t.Errorf("deleted by the copy: %+v, %v", got, f.logins(home["acme"]))
+		}
+		if _, err := other.PurgeTenant(t.Context(), "acme", "acme", false); err != nil {
+			t.Fatal(err)
+		}
+		if got := other.met("acme"); got.Message != "" {
+			t.Errorf("purged by the copy: %+v", got)
+		}
+	})
+}
+
+// TestRemoveDropsNoHomeThatTheCatalogDoesNotKnow: the catalog was restored from
+// a backup that is older than its tenants.
+func TestRemoveDropsNoHomeThatTheCatalogDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, f *fixture, like controlplane.NewTenant) {
+		f.Create(like, "acme", "globex")
+		acme := f.placement("acme")
+		for _, table := range []string{"placements", "credentials", "tenants"} {
+			f.inCatalog("DELETE FROM " + table)
+		}
+		f.inCatalog("UPDATE databases SET homes = 0")
+		refused := func(what, names string) {
+			t.Helper()
+			before := f.everything()
+			for _, dryRun := range []bool{true, false} {
+				err := f.RemoveCluster(t.Context(), "one", dryRun)
+				isRefused(t, what, err, "holds homes that this catalog does not know")
+				if e, ok := errors.AsType[*controlplane.Error](err); ok && (!strings.Contains(e.Message, names) || !strings.Contains(e.Hint, "manor doctor")) {
+					t.Errorf("%s: %s (%s)", what, e.Message, e.Hint)
+				}
+			}
+			if diff := cmp.Diff(before, f.everything()); diff != "" {
+				t.Errorf("%s changed (-want +got):\n%s", what, diff)
+			}
+		}
+		names := acme.Schema + " (acme)"
+		if like.Isolation == controlplane.IsolationDatabase {
+			names = "" // whichever database comes first
+		}
+		refused("with homes", names)
+		for _, database := range f.strings(f.Catalog(), `SELECT name FROM databases`) {
+			f.onCluster(database, `DELETE FROM manor.marker`)
+		}
+		refused("with homes that have no marker", "t_")
+		for _, database := range f.strings(f.Catalog(), `SELECT name FROM databases`) {
+			f.onCluster(database, `DO $$ DECLARE s text; BEGIN FOR s IN SELECT nspname FROM pg_namespace WHERE nspname ~ '^t_' LOOP EXECUTE format('DROP SCHEMA %I CASCADE', s); END LOOP; END $$`)
+		}
+		if err := f.RemoveCluster(t.Context(), "one", false); err != nil {
+			t.Errorf("without homes: %v", err)
+		}
+		superuser := controlplanetest.Superuser(t, f.server, "postgres")
+		if left := f.strings(superuser, `SELECT datname::text FROM pg_database WHERE datname ~ '^(t_|manor_shared_)'`); len(left) > 0 {
+			t.Errorf("without homes, %v are left", left)
+		}
+	})
+}
+
 // mortal makes connections that end a claim at the nth write to a cluster, as
 // the end of its process would.
 func mortal(n int64, die context.CancelFunc) func(ctx context.Context, network, address string) (net.Conn, error) {

@@ -151,6 +151,32 @@ func (f *fixture) buildInvalid(slug string) {
 	}
 }
 
+// TestDoctorStampsADatabaseThatLostItsComment: verify names it, and says that
+// doctor says more.
+func TestDoctorStampsADatabaseThatLostItsComment(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	f.Create(controlplane.NewTenant{Isolation: controlplane.IsolationDatabase}, "acme", "globex")
+	f.onCluster("postgres", "COMMENT ON DATABASE "+f.placement("acme").Database+" IS NULL")
+	f.onCluster("postgres", "COMMENT ON DATABASE "+f.placement("globex").Database+" IS 'ask Ada'")
+	if v := f.verify(false); len(v.Differences) != 2 {
+		t.Errorf("before: %+v", v)
+	}
+	checkup, err := f.Doctor(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fixed := 0
+	for _, finding := range checkup.Findings {
+		if finding.Kind == controlplane.FindingStaleStamp && finding.Fixed {
+			fixed++
+		}
+	}
+	if v := f.verify(false); fixed != 2 || v.Agree != 2 {
+		t.Errorf("fixed %d, then %+v", fixed, v)
+	}
+}
+
 func TestDoctorDropsNoIndexThatSomebodyIsAtWorkOn(t *testing.T) {
 	t.Parallel()
 	f := open(t)

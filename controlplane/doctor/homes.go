@@ -129,10 +129,16 @@ func (c *comparison) version(seen *onCluster, inside *inDatabase, d *database, r
 		f.Remedy = "correct the catalog"
 		c.add(f)
 	}
-	comment, commented := seen.comments[d.Name]
-	if m.Version != revision.Version || d.own() && commented && comment.Version != revision.Version {
+	comment := seen.comments[d.Name] // a database gets it with its first version, and somebody may have taken it
+	switch {
+	case m.Version != revision.Version || d.own() && comment.Version != "" && comment.Version != revision.Version:
 		f := c.about(controlplane.FindingStaleStamp, r)
 		f.Message = fmt.Sprintf("the stamp of tenant %s says %s, its revisions say %s: another tool has migrated it", r.Slug, named(m.Version), named(revision.Version))
+		f.Remedy = "stamp it with what its revisions say"
+		c.add(f)
+	case d.own() && comment.Version != revision.Version:
+		f := c.about(controlplane.FindingStaleStamp, r)
+		f.Message = fmt.Sprintf("the database of tenant %s has lost the comment that is its stamp", r.Slug)
 		f.Remedy = "stamp it with what its revisions say"
 		c.add(f)
 	}

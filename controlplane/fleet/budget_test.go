@@ -3,12 +3,14 @@ package fleet
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/work"
@@ -171,6 +173,39 @@ func TestProcessThatIsCountedAsLostHasNothingOpen(t *testing.T) {
 	}
 	if err := p.try(); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func TestConnectionBeingOpenedWhenEverythingIsLostIsNotUsed(t *testing.T) {
+	t.Parallel()
+	for when, lose := range map[string]func(w *Way, loss func()){
+		"dialled": func(w *Way, loss func()) {
+			w.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+				loss()
+				return conn, err
+			}
+		},
+		"logged in": func(w *Way, loss func()) {
+			w.prove = func(context.Context, *pgconn.PgConn) error { loss(); return nil }
+		},
+	} {
+		t.Run(when, func(t *testing.T) {
+			t.Parallel()
+			p := newSite(t, 3).process("one")
+			w := *p.way
+			lose(&w, p.cutAll)
+			err := w.Do(t.Context(), func(*pgx.Conn) error {
+				t.Error("it is used")
+				return nil
+			})
+			if !errors.Is(err, ErrNoConnection) || controlplane.CodeOf(err) != controlplane.Unavailable {
+				t.Errorf("%v (%q)", err, controlplane.CodeOf(err))
+			}
+			if err := p.try(); err != nil {
+				t.Errorf("afterwards: %v", err)
+			}
+		})
 	}
 }
 

@@ -41,7 +41,8 @@ type Way struct {
 
 // Do runs f on a connection, which goes back when f returns. When there is none
 // for some seconds the error is [ErrNoConnection]. f must not ask for another
-// one by Do, since others may do the same: that is what Beside is for.
+// one by Do, since others may do the same: that is what Beside is for. Should the
+// connection go half-open, what f waits for fails.
 func (w *Way) Do(ctx context.Context, f func(*pgx.Conn) error) error {
 	return w.do(ctx, failpoint.Caller(), f)
 }
@@ -67,6 +68,7 @@ func (w *Way) on(ctx context.Context, second bool, f func(*pgx.Conn) error) erro
 		return w.failed(err)
 	}
 	defer w.pool.giveBack(s, second)
+	defer w.watched(ctx, s)()
 	return f(s.conn)
 }
 

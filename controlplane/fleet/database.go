@@ -226,29 +226,81 @@ func (s *Service) physical(row *ent.Database, c *ent.Cluster) (pg.Database, erro
 		Extensions: c.Extensions, Shared: row.Isolation == string(controlplane.IsolationSchema)}, nil
 }
 
-// DropDatabase drops a database that holds no home any more, however far an
-// earlier attempt came. Its row stays.
-func (s *Service) DropDatabase(ctx context.Context, row *ent.Database) error {
-	c, err := s.cat.Ent().Cluster.Get(ctx, row.ClusterID)
-	if err != nil {
-		return fmt.Errorf("read the cluster of database %s: %w", row.Name, err)
-	}
-	s.resolved.drop(func(id string, _ time.Time) bool { return id != row.ID })
-	s.pool(c.ID).forget(row.Name)
-	d, err := s.physical(row, c)
-	if err != nil {
+// LookInto runs f as the owner of a database, if there is one to look into: that
+// is not made yet, or is being dropped, has nothing that is anybody's.
+func (s *Service) LookInto(ctx context.Context, row *ent.Database, f func(owner *pgx.Conn) error) error {
+	var made bool
+	err := s.AsControl(ctx, row.ClusterID, func(control *pgx.Conn) (err error) {
+		made, err = pg.IsMade(ctx, control, named(row))
+		return err
+	})
+	if err != nil || !made {
 		return err
 	}
-	err = s.AsControl(ctx, c.ID, func(control *pgx.Conn) error { return pg.DropDatabase(ctx, control, d) })
+	return s.AsOwner(ctx, row.ID, f)
+}
+
+// named is the database as package pg wants it that makes nothing.
+func named(row *ent.Database) pg.Database {
+	return pg.Database{Name: row.Name, Owner: row.Owner, Connect: row.ConnectRole}
+}
+
+// DropDatabase drops a database that holds no home any more, however far an
+// earlier attempt came. One that holds any, this catalog's or not, is refused.
+// Its row stays.
+func (s *Service) DropDatabase(ctx context.Context, row *ent.Database) error {
+	return s.DropDatabaseIf(ctx, row, pg.ProveEmpty)
+}
+
+// DropDatabaseIf is DropDatabase with another condition. may looks at what is in
+// the database as its owner; what it locks stays locked until nobody gets in
+// any more. It is not asked of what is not made yet, or was closed by an earlier
+// attempt; nil asks nothing.
+func (s *Service) DropDatabaseIf(ctx context.Context, row *ent.Database, may func(context.Context, pgx.Tx) error) error {
+	var err error
+	drop := pg.DropDatabase
+	if may != nil {
+		drop = pg.DropUnlessMade
+		err = s.closeDatabase(ctx, row, may)
+	}
+	if err == nil {
+		s.resolved.drop(func(id string, _ time.Time) bool { return id != row.ID })
+		s.pool(row.ClusterID).forget(row.Name)
+		err = s.AsControl(ctx, row.ClusterID, func(control *pgx.Conn) error { return drop(ctx, control, named(row)) })
+	}
 	if err != nil {
-		return fmt.Errorf("drop database %s on cluster %s: %w", row.Name, c.Name, err)
+		return fmt.Errorf("drop database %s on cluster %s: %w", row.Name, s.pool(row.ClusterID).called(), err)
 	}
 	return nil
 }
 
-// forget drops a database that no home counts on, and its row.
+// closeDatabase begins to drop a database that is made, if it may. Who was stopped on the way
+// and has lost the locks is either told so or loses, before that, the control
+// login's transaction.
+func (s *Service) closeDatabase(ctx context.Context, row *ent.Database, may func(context.Context, pgx.Tx) error) error {
+	control, err := s.control(ctx, row.ClusterID)
+	if err != nil {
+		return err
+	}
+	return s.LookInto(ctx, row, func(owner *pgx.Conn) error {
+		return pgx.BeginFunc(ctx, owner, func(tx pgx.Tx) error {
+			if err := may(ctx, tx); err != nil {
+				return err
+			}
+			still := func() error { _, err := tx.Exec(ctx, "SELECT"); return err }
+			return control.Beside(ctx, func(control *pgx.Conn) error { return pg.CloseDatabase(ctx, control, named(row), still) })
+		})
+	})
+}
+
+// forget drops a database that no home counts on, and its row. That of a
+// rehearsal holds nobody's data.
 func (s *Service) forget(ctx context.Context, row *ent.Database) error {
-	if err := s.DropDatabase(ctx, row); err != nil {
+	may := pg.ProveEmpty
+	if row.Isolation == scratch {
+		may = nil
+	}
+	if err := s.DropDatabaseIf(ctx, row, may); err != nil {
 		return err
 	}
 	if err := s.cat.Ent().Database.DeleteOne(row).Exec(ctx); err != nil && !ent.IsNotFound(err) {
@@ -257,12 +309,27 @@ func (s *Service) forget(ctx context.Context, row *ent.Database) error {
 	return nil
 }
 
-// dropEmptyDatabases drops what Manor made on a cluster that has no tenants.
-func (s *Service) dropEmptyDatabases(ctx context.Context, clusterID string) error {
-	rows, err := s.cat.Ent().Database.Query().Where(database.ClusterID(clusterID)).All(ctx)
+// checkDatabases refuses to forget a cluster while a database that Manor made on
+// it holds a home: such as this catalog does not know, which may be older than
+// the cluster. It returns the databases.
+func (s *Service) checkDatabases(ctx context.Context, clusterID string) ([]*ent.Database, error) {
+	rows, err := s.cat.Ent().Database.Query().Where(database.ClusterID(clusterID)).Order(database.ByName()).All(ctx)
 	if err != nil {
-		return fmt.Errorf("read the databases of cluster %s: %w", clusterID, err)
+		return nil, fmt.Errorf("read the databases of cluster %s: %w", clusterID, err)
 	}
+	for _, row := range rows {
+		if row.Isolation == scratch {
+			continue
+		}
+		if err := s.LookInto(ctx, row, func(owner *pgx.Conn) error { return pg.CheckEmpty(ctx, owner) }); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+// dropEmptyDatabases drops what Manor made on a cluster that has no tenants.
+func (s *Service) dropEmptyDatabases(ctx context.Context, rows []*ent.Database) error {
 	for _, row := range rows {
 		inUse, err := s.cat.Ent().Placement.Query().Where(placement.DatabaseID(row.ID)).Exist(ctx)
 		if err != nil || inUse {

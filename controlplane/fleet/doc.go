@@ -17,6 +17,7 @@
 //	seat.go     who may use one, and who waits
 //	tally.go    the sums behind that, without a lock or a clock
 //	line.go     from dialling until the server has let go
+//	watch.go    a wait for a server that has nothing more to say
 //	budget.go   what this process asks for and gives back
 //	allot.go    the account of all processes in the catalog
 package fleet

@@ -61,7 +61,8 @@ func (l *line) cancels() bool {
 
 // open opens a connection in a place of the pool's.
 func (l *line) open(ctx context.Context, network, address string, seated bool) (*socket, error) {
-	if err := l.pool.enter(ctx); err != nil {
+	age, err := l.pool.enter(ctx)
+	if err != nil {
 		return nil, err
 	}
 	conn, err := l.dial(ctx, network, address)
@@ -69,8 +70,12 @@ func (l *line) open(ctx context.Context, network, address string, seated bool) (
 		l.pool.leave(nil)
 		return nil, err
 	}
-	s := &socket{Conn: conn, pool: l.pool, seated: seated}
-	l.pool.watch(s)
+	s := &socket{Conn: conn, pool: l.pool, age: age, seated: seated}
+	if err := l.pool.watch(s); err != nil {
+		_ = conn.Close()
+		l.pool.leave(nil)
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -79,10 +84,15 @@ func (l *line) open(ctx context.Context, network, address string, seated bool) (
 type socket struct {
 	net.Conn
 	pool   *pool
+	age    int  // of the pool, when it was counted
 	seated bool // it has a second seat of its own
 	once   sync.Once
 
 	ending, gone bool // with the pool's lock
+
+	hearing sync.Mutex // for what follows
+	since   time.Time  // when a wait for the server began; zero: nobody waits
+	deaf    bool       // nothing will arrive any more
 }
 
 // Close lets the server know and returns; the rest goes on by itself.

@@ -64,7 +64,6 @@ type session struct {
 	line *line
 	way  wayKey
 	uses int
-	age  int       // of the pool, when it was opened
 	rest time.Time // when it was given back
 }
 
@@ -147,7 +146,7 @@ func (p *pool) giveBack(s *session, second bool) {
 	s.rest = time.Now()
 	inOrder := !s.conn.IsClosed() && !s.conn.PgConn().IsBusy() && s.conn.PgConn().TxStatus() == 'I'
 	p.mu.Lock()
-	if inOrder && s.uses < usesPerBackend && s.age == p.age && !p.closed {
+	if inOrder && s.uses < usesPerBackend && s.line.socket.age == p.age && !p.closed {
 		p.idle = append(p.idle, s)
 	} else {
 		p.end(s)
@@ -253,9 +252,6 @@ func (p *pool) connect(ctx context.Context, w *Way) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.mu.Lock()
-	age := p.age
-	p.mu.Unlock()
 	l := &line{pool: p, dial: config.DialFunc}
 	config.DialFunc = l.Dial
 	conn, err := pgx.ConnectConfig(ctx, config)
@@ -263,5 +259,12 @@ func (p *pool) connect(ctx context.Context, w *Way) (*session, error) {
 		return nil, err
 	}
 	l.conn = conn.PgConn()
-	return &session{conn: conn, line: l, way: w.key, age: age}, nil
+	p.mu.Lock()
+	err = p.holds(l.socket) // to log in takes its time, too
+	p.mu.Unlock()
+	if err != nil {
+		_ = conn.Close(ctx)
+		return nil, err
+	}
+	return &session{conn: conn, line: l, way: w.key}, nil
 }

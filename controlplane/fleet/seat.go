@@ -167,8 +167,9 @@ func (p *pool) admit() {
 	}
 }
 
-// enter waits until who has a seat may open a connection, and counts it.
-func (p *pool) enter(ctx context.Context) error {
+// enter waits until who has a seat may open a connection, and counts it. What
+// was counted at one age of the pool is nothing at the next.
+func (p *pool) enter(ctx context.Context) (age int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.openers++
@@ -182,18 +183,36 @@ func (p *pool) enter(ctx context.Context) error {
 			p.mu.Lock()
 		case <-ctx.Done():
 			p.mu.Lock()
-			return p.inVain(ctx.Err())
+			return 0, p.inVain(ctx.Err())
 		}
 	}
 	p.open++
+	return p.age, nil
+}
+
+// watch keeps an eye on a connection that is open and has its place.
+func (p *pool) watch(s *socket) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.holds(s); err != nil {
+		return err
+	}
+	p.sockets[s] = struct{}{}
 	return nil
 }
 
-// watch keeps an eye on a connection that is open.
-func (p *pool) watch(s *socket) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sockets[s] = struct{}{}
+// holds refuses a connection whose place is for others since everything was
+// lost. The pool is locked.
+func (p *pool) holds(s *socket) error {
+	switch {
+	case s.age == p.age:
+		return nil
+	case p.closed:
+		return errClosed
+	}
+	return (&controlplane.Error{Code: controlplane.Unavailable, Cause: ErrNoConnection,
+		Message: fmt.Sprintf("this process counts as lost, since the catalog did not hear of it: its connections to cluster %s are for others now", p.name)}).
+		WithHint("it passes; `manor worker list` shows who works")
 }
 
 // leave counts a connection out that the server has let go of, or (nil) that

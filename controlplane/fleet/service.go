@@ -247,7 +247,7 @@ func (s *Service) lookAgain(ctx context.Context, row *ent.Cluster, login pg.Logi
 }
 
 // Remove forgets a cluster that holds no tenants. Databases that Manor made on
-// it are dropped first.
+// it are dropped first, unless one holds a home that the catalog does not know.
 func (s *Service) Remove(ctx context.Context, by controlplane.Actor, name string, dryRun bool) error {
 	if err := s.guard.See(by, "cluster.remove", name); err != nil {
 		return err
@@ -264,10 +264,11 @@ func (s *Service) Remove(ctx context.Context, by controlplane.Actor, name string
 		return controlplane.Errorf(controlplane.Refused, "cluster %s holds %d tenants", name, n).
 			WithHint("`manor tenant list --select 'tenant.cluster == %q'` lists them; purge or move them first", name)
 	}
-	if dryRun {
-		return nil
+	databases, err := s.checkDatabases(ctx, row.ID)
+	if err != nil || dryRun {
+		return err
 	}
-	if err := s.dropEmptyDatabases(ctx, row.ID); err != nil {
+	if err := s.dropEmptyDatabases(ctx, databases); err != nil {
 		return err
 	}
 	return s.cat.InTx(ctx, func(tx *catalog.Tx) error {

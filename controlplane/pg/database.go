@@ -165,13 +165,27 @@ func installExtension(ctx context.Context, owner *pgx.Conn, database, name strin
 // DropDatabase drops a database with everything in it, ends its sessions, and
 // drops its roles. What is gone already is no error.
 func DropDatabase(ctx context.Context, control *pgx.Conn, d Database) error {
+	return d.dropFrom(ctx, control, made)
+}
+
+// DropUnlessMade is DropDatabase of what was never made or has been closed by
+// [CloseDatabase]. What somebody made meanwhile, or made again, is refused.
+func DropUnlessMade(ctx context.Context, control *pgx.Conn, d Database) error {
+	return d.dropFrom(ctx, control, begun)
+}
+
+// dropFrom drops a database that came no further than most, or is being dropped.
+func (d Database) dropFrom(ctx context.Context, control *pgx.Conn, most databaseState) error {
 	if err := checkNames(d.Name, d.Owner, d.Connect); err != nil {
 		return err
 	}
 	err := retryVanished(ctx, func() error {
 		state, err := d.state(ctx, control)
-		if err != nil || state == absent {
+		switch {
+		case err != nil || state == absent:
 			return err
+		case state == made && most != made:
+			return controlplane.Errorf(controlplane.Conflict, "drop database %s: somebody made it meanwhile", d.Name).WithHint("try again")
 		}
 		if err := d.doom(ctx, control, state); err != nil {
 			return err

@@ -10,12 +10,13 @@
 // Doors: Connect and Login.Config open connections, TroubleOf says whose fault
 // an error is; Inspect and Facts.Check look at a cluster. With the control
 // login, which needs CREATEDB and CREATEROLE and no more: CreateDatabase,
-// DropDatabase, CreateRoles, DropRoles, SetLogins, Harden, ReadStamps,
-// FindDatabases, FindRoles, ReadTies, DropUnusedRoles. With the owner login of
-// one database: FurnishDatabase, UpgradeMarker, CreateHome, DropHome,
-// ReadMarkers, ReadRevisions, FindSchemas, FindInvalidIndexes, DropInvalidIndex,
-// RewriteIncarnation. With any: Fingerprint. Each may be repeated, after any
-// failure, and run concurrently with itself.
+// IsMade, CloseDatabase, DropUnlessMade, DropDatabase, CreateRoles, DropRoles,
+// SetLogins, Harden, ReadStamps, FindDatabases, FindRoles, ReadTies,
+// DropUnusedRoles. With the owner login of one database: FurnishDatabase,
+// UpgradeMarker, CreateHome, CheckHome, MayDrop, DropHome, CheckEmpty,
+// ProveEmpty, ReadMarkers, ReadRevisions, FindSchemas, FindInvalidIndexes,
+// DropInvalidIndex, RewriteIncarnation. With any: Fingerprint. Each may be
+// repeated, after any failure, and run concurrently with itself.
 //
 // Loops: none.
 package pg

@@ -154,10 +154,51 @@ func (h Home) mayDrop(ctx context.Context, tx pgx.Tx) (bool, error) {
 		return false, nil
 	case err != nil:
 		return false, err
-	case !found.sameHome(h.marker()):
-		return false, foreignMarker(h.marker(), found)
 	}
-	return true, nil
+	return true, h.isAt(found)
+}
+
+// isAt refuses a marker that is not the home's.
+func (h Home) isAt(found Marker) error {
+	want := h.marker()
+	switch {
+	case found.sameHome(want):
+		return nil
+	case found.TenantID == want.TenantID && found.Incarnation != want.Incarnation:
+		return controlplane.Errorf(controlplane.Refused, "tenant %s belongs to another catalog: the marker of its home says %s, and this one is %s",
+			want.Slug, found.Incarnation, want.Incarnation).
+			WithHint("work on it with that catalog; `manor catalog claim` takes the homes over, if this catalog is the right one")
+	}
+	return foreignMarker(want, found)
+}
+
+// CheckHome refuses a home that is another's by its marker: that of another
+// tenant, generation or catalog. What has no marker is not made yet, or nothing
+// says whose it is; that is no objection. It waits for nobody who is at work on
+// the home, and keeps nobody from it.
+func CheckHome(ctx context.Context, owner *pgx.Conn, h Home) error {
+	var found Marker
+	err := owner.QueryRow(ctx, `
+		SELECT tenant_id, slug, schema, incarnation, generation, epoch FROM manor.marker
+		WHERE tenant_id = $1 OR schema = $2 ORDER BY tenant_id <> $1 LIMIT 1`, h.TenantID, h.Schema).
+		Scan(&found.TenantID, &found.Slug, &found.Schema, &found.Incarnation, &found.Generation, &found.Epoch)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows), hasState(err, "42P01", "3F000"): // undefined_table, invalid_schema_name
+		return nil
+	case err != nil:
+		return fault(err, "read the marker of %s", h.Schema)
+	}
+	return h.isAt(found)
+}
+
+// MayDrop locks the marker of a home until the transaction ends, and refuses to
+// have it dropped where [DropHome] would.
+func MayDrop(ctx context.Context, tx pgx.Tx, h Home) error {
+	if err := h.checkNames(); err != nil {
+		return err
+	}
+	_, err := h.mayDrop(ctx, tx)
+	return fault(err, "drop home %s in database %s", h.Schema, h.Database)
 }
 
 // DropRoles drops a home's roles and ends their sessions. What is gone already

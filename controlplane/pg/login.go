@@ -31,6 +31,12 @@ const (
 	idleSession     = "2min" // longer than any pool keeps one
 )
 
+// Dialer opens connections to PostgreSQL that end soon when nothing is heard of
+// the server's machine any more.
+func Dialer() *net.Dialer {
+	return &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: keepAlive, Control: boundSilence}
+}
+
 // Login is a role of a cluster and the way there.
 type Login struct {
 	Address  controlplane.Address
@@ -81,7 +87,7 @@ func (l Login) Config(database, application string) (*pgx.ConnConfig, error) {
 		"idle_session_timeout":                idleSession,
 	}
 	c.ConnectTimeout = connectTimeout
-	c.DialFunc = (&net.Dialer{Timeout: connectTimeout, KeepAliveConfig: keepAlive, Control: boundSilence}).DialContext
+	c.DialFunc = Dialer().DialContext
 	c.Fallbacks = nil
 	for i, host := range hosts {
 		tlsConfig, err := newTLS(l.TLS, host)

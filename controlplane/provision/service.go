@@ -56,6 +56,9 @@ func (s *Service) Build(ctx context.Context, site Site, release *migrator.Releas
 	if err != nil {
 		return err
 	}
+	if err := s.prove(ctx, database, home); err != nil {
+		return err
+	}
 	if err := s.roles(ctx, site, home); err != nil {
 		return err
 	}
@@ -106,6 +109,13 @@ func again(ctx context.Context, owner *pgx.Conn, home pg.Home) error {
 		return err
 	}
 	return pg.CreateHome(ctx, owner, home)
+}
+
+// prove refuses a home that is not this catalog's to work on. The control login
+// may do anything to anybody's roles and databases: what it is about to do is
+// asked of the owner first.
+func (s *Service) prove(ctx context.Context, database *ent.Database, home pg.Home) error {
+	return s.fleet.LookInto(ctx, database, func(owner *pgx.Conn) error { return pg.CheckHome(ctx, owner, home) })
 }
 
 func (s *Service) roles(ctx context.Context, site Site, home pg.Home) error {
@@ -180,7 +190,7 @@ func (s *Service) Raze(ctx context.Context, site Site) error {
 
 func (s *Service) raze(ctx context.Context, site Site, database *ent.Database, home pg.Home) error {
 	if site.Isolation == controlplane.IsolationDatabase {
-		return s.fleet.DropDatabase(ctx, database)
+		return s.fleet.DropDatabaseIf(ctx, database, func(ctx context.Context, tx pgx.Tx) error { return pg.MayDrop(ctx, tx, home) })
 	}
 	// A shared database may not be there yet when its first tenant failed.
 	if _, err := s.fleet.EnsureDatabase(ctx, database.ID); err != nil {
@@ -201,6 +211,9 @@ func (s *Service) Admit(ctx context.Context, site Site, allowed bool) error {
 	}
 	home, err := s.names(ctx, site, database)
 	if err != nil {
+		return err
+	}
+	if err := s.prove(ctx, database, home); err != nil {
 		return err
 	}
 	err = s.fleet.AsControl(ctx, site.Placement.ClusterID, func(control *pgx.Conn) error { return pg.SetLogins(ctx, control, home, allowed) })

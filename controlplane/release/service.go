@@ -204,6 +204,9 @@ func (s *Service) SetDefault(ctx context.Context, by controlplane.Actor, name, v
 		if err := s.guard.Permit(ctx, tx, by, "release.default", name, map[string]string{"version": version}); err != nil {
 			return err
 		}
+		if err := LockDefault(ctx, tx); err != nil {
+			return err
+		}
 		if err := forgetBefore(ctx, tx); err != nil {
 			return err
 		}
@@ -258,7 +261,7 @@ func (s *Service) Reverses(ctx context.Context, id string, versions []string, cl
 	if err != nil {
 		return nil, err
 	}
-	reverses, missing, err := s.known(ctx, id, parsed, versions)
+	reverses, missing, err := s.KnownReverses(ctx, id, versions)
 	if err != nil || len(missing) == 0 {
 		return reverses, err
 	}

@@ -157,9 +157,13 @@ func all(ctx context.Context, client *ent.Client) ([]*ent.Release, error) {
 	return rows, nil
 }
 
-// known splits versions into those whose reverse is a down file or was
+// KnownReverses splits versions into those whose reverse is a down file or was
 // computed before, and those that are missing.
-func (s *Service) known(ctx context.Context, id string, parsed *migrator.Release, versions []string) (migrator.Reverses, []string, error) {
+func (s *Service) KnownReverses(ctx context.Context, id string, versions []string) (reverses migrator.Reverses, missing []string, err error) {
+	parsed, err := s.Load(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
 	row, err := s.cat.Ent().Release.Get(ctx, id)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read release %s: %w", id, err)
@@ -170,8 +174,7 @@ func (s *Service) known(ctx context.Context, id string, parsed *migrator.Release
 			return nil, nil, fmt.Errorf("decode the reverses of release %s: %w", row.Name, err)
 		}
 	}
-	reverses := migrator.Reverses{}
-	var missing []string
+	reverses = migrator.Reverses{}
 	for _, v := range versions {
 		if down, ok := parsed.Reverse(v); ok {
 			reverses[v] = down

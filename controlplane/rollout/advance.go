@@ -22,6 +22,14 @@ type advanceJob struct {
 
 func (advanceJob) Kind() string { return "rollout.advance" }
 
+// wakeJob is advanceJob at a time; there is one of a rollout at most.
+type wakeJob struct {
+	Rollout string `json:"rollout"`
+}
+
+func (wakeJob) Kind() string { return "rollout.wake" }
+func (wakeJob) Unique() bool { return true }
+
 // batchJob works through one batch.
 type batchJob struct {
 	Batch int `json:"batch"`
@@ -105,8 +113,8 @@ func (s *Service) obey(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, d 
 	if d.Become != "" {
 		return s.finish(ctx, tx, row, d)
 	}
-	if !d.WakeAt.IsZero() {
-		return s.queue.EnqueueAt(ctx, tx, d.WakeAt, advanceJob{Rollout: row.ID})
+	if !d.WakeAt.IsZero() && d.WakeAt.Sub(now) < sweepInterval { // or the sweep is there first
+		return s.queue.EnqueueAt(ctx, tx, d.WakeAt, wakeJob{Rollout: row.ID})
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
 	}
 	owner, err := s.fleet.Owner(ctx, t.placement.DatabaseID)
 	if err != nil {
-		return notReached(t, err)
+		return notReached(l, t, err)
 	}
 	r = s.try(ctx, l, t, owner)
 	if r.waited == waitLocks {
@@ -58,7 +58,7 @@ func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Way)
 		done, err := s.send(ctx, l, t, owner, expected)
 		switch {
 		case err != nil:
-			r := notReached(t, err)
+			r := notReached(l, t, err)
 			r.answered = t.fenced // then
 			return r
 		case elsewhere(done.Err): // somebody else has moved it; done.Version is where to
@@ -96,7 +96,7 @@ func (s *Service) fence(ctx context.Context, l *lease, t *leased, owner *fleet.W
 		return &result{Status: failedIn(l), Version: t.Version, Failure: &controlplane.Failure{Message: refused.Message, SQLState: refused.Code}, Tried: true, answered: true}
 	}
 	if err != nil {
-		r := notReached(*t, err)
+		r := notReached(l, *t, err)
 		return &r
 	}
 	return t.fencedAt(l, actual)
@@ -109,7 +109,7 @@ func (s *Service) afterLoss(ctx context.Context, l *lease, t leased, owner *flee
 	t.was = controlplane.TargetUnknown
 	actual, err := readVersion(ctx, owner, t.placement.Schema)
 	if err != nil {
-		return notReached(t, err)
+		return notReached(l, t, err)
 	}
 	if actual == goal(l, t) {
 		return result{Status: arrived(l), Version: actual, Tried: true, answered: true}
@@ -140,8 +140,6 @@ func (l *lease) home(t leased, version string) migrator.Target {
 func (s *Service) send(ctx context.Context, l *lease, t leased, owner *fleet.Way, expected string) (done migrator.Result, err error) {
 	to := l.home(t, expected)
 	err = owner.Do(ctx, func(conn *pgx.Conn) error {
-		ctx, rest := s.watched(ctx, owner, conn)
-		defer rest()
 		if l.batch.Direction == down {
 			done = l.release.Revert(ctx, conn, to, t.FromVersion, l.reverses, limits)
 		} else {

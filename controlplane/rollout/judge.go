@@ -131,32 +131,57 @@ func ceiling(l *lease, t leased) string {
 // notReached is a target whose tenant could not be asked. What was not known
 // about it before is not known now. That nothing answers is the cluster's
 // trouble, and counts as no attempt.
-func notReached(t leased, err error) result {
+func notReached(l *lease, t leased, err error) result {
 	status := controlplane.TargetDeferred
 	if t.was == controlplane.TargetUnknown {
 		status = t.was
 	}
 	r := deferred(t, &controlplane.Failure{Message: err.Error(), SQLState: stateIn(err)}, status)
 	switch {
+	case stateIn(err) == pg.StateBusy: // what a lost worker had begun still runs, and has its own limits
+		return r.free(t, status, "")
 	case errors.Is(err, fleet.ErrNoConnection), pg.TroubleOf(err) == pg.Connections:
 		return r.free(t, status, waitConnections)
 	case pg.TroubleOf(err) == pg.Cluster:
-		return r.troubled(t, status)
+		return r.troubled(l, t, status)
 	}
 	return r
 }
 
-// free makes a result one that counts as no attempt.
+// free makes a result one that counts as no attempt. Who waits for the same as
+// the last time waits longer, and others are not slowed down for it: that nobody
+// else may have what it waits for is for them to tell.
 func (r result) free(t leased, status controlplane.TargetStatus, waited string) result {
 	r.Status, r.Tried, r.waited, r.Pause = status, false, waited, pauseBefore(t.Attempts)
+	if t.Failure != nil && t.Failure.SQLState == stateOfFailure(r.Failure) {
+		r.waited, r.Pause = "", pauseBefore(t.Attempts+4)
+	}
 	return r
 }
 
 // troubled makes a result one that the cluster is to blame for: it comes back
-// as soon as something is started there again.
-func (r result) troubled(t leased, status controlplane.TargetStatus) result {
+// as soon as something is started there again. It counts as an attempt where
+// nobody but this tenant has met the trouble: it may be its own.
+func (r result) troubled(l *lease, t leased, status controlplane.TargetStatus) result {
+	if l.accused == t.Slug && mayBeItsOwn(r.Failure) {
+		r = deferred(t, r.Failure, status)
+		r.Pause, r.trouble = 0, !r.Status.Done()
+		r.answered = !r.trouble // it is not the cluster
+		return r
+	}
 	r.Status, r.Tried, r.trouble, r.Pause = status, false, true, 0
 	return r
+}
+
+// mayBeItsOwn reports whether a cluster's trouble may be that of one of its
+// databases or tenants: a login that is refused, an index that is corrupt, more
+// objects than there are locks for, the marker of another catalog.
+func mayBeItsOwn(trouble *controlplane.Failure) bool {
+	switch stateOfFailure(trouble) {
+	case "28000", "28P01", "53200", "XX001", "XX002", pg.StateForeign:
+		return true
+	}
+	return false
 }
 
 func stateIn(err error) string {
@@ -177,7 +202,7 @@ func judge(l *lease, t leased, done migrator.Result) result {
 		r.Status = failedIn(l)
 		return r
 	case migrator.Stopped:
-		return r.troubled(t, controlplane.TargetDeferred)
+		return r.troubled(l, t, controlplane.TargetDeferred)
 	}
 	if r.Failure == nil && done.Err != nil {
 		r.Failure = &controlplane.Failure{Message: done.Err.Error()}

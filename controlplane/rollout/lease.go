@@ -67,6 +67,18 @@ func isOpen(ctx context.Context, tx *catalog.Tx, clusterID string) (bool, error)
 	return used <= n, err
 }
 
+// accused is the only tenant that has met the present trouble of a cluster.
+func accused(ctx context.Context, tx *catalog.Tx, clusterID string) (slug string, err error) {
+	courses, err := fleet.Courses(ctx, tx.Client())
+	if err != nil {
+		return "", err
+	}
+	if alarm := courses[clusterID].Flow.Alarm; alarm != nil {
+		slug = alarm.Tenant
+	}
+	return slug, nil
+}
+
 func putBack(ctx context.Context, b *ent.Batch, err error) error {
 	if err != nil {
 		return err
@@ -173,16 +185,19 @@ func (s *Service) renew(ctx context.Context, l *lease) (held bool, err error) {
 }
 
 // takeBack ends the leases of rollouts that have run out, or that end later than
-// any can since the clock was put back; their targets wait for a new batch. How far the dead worker came with them is not known.
+// any can since the clock was put back; their targets wait for a new batch. How
+// far the dead worker came with them is not known. It counts as an attempt for
+// those that it had in hand when it was last heard of, or for all if it never said.
 func takeBack(ctx context.Context, tx *catalog.Tx, rollouts []string) error {
 	err := exec(ctx, tx, `WITH expired AS (
-			SELECT id FROM batches WHERE state = 'running' AND rollout_id = ANY($3)
+			SELECT id, in_hand FROM batches WHERE state = 'running' AND rollout_id = ANY($3)
 			AND lease_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => $4) FOR UPDATE
 		), closed AS (
 			UPDATE batches SET state = 'done', in_hand = '[]', updated_at = clock_timestamp() WHERE id IN (SELECT id FROM expired)
 		)
-		UPDATE targets SET status = $1, batch_id = NULL, attempts = attempts + 1, updated_at = clock_timestamp()
-		WHERE batch_id IN (SELECT id FROM expired) AND status = $2`, controlplane.TargetUnknown, controlplane.TargetRunning, rollouts, 2*leaseTime.Seconds())
+		UPDATE targets t SET status = $1, batch_id = NULL, updated_at = clock_timestamp(),
+			attempts = attempts + (e.in_hand = '[]' OR e.in_hand @> jsonb_build_array(jsonb_build_object('tenant', t.slug)))::int
+		FROM expired e WHERE t.batch_id = e.id AND t.status = $2`, controlplane.TargetUnknown, controlplane.TargetRunning, rollouts, 2*leaseTime.Seconds())
 	if err != nil {
 		return fmt.Errorf("take back expired batches: %w", err)
 	}

@@ -23,6 +23,7 @@ type sight struct {
 	reached int                   // tenants that answered
 	waited  map[string]int        // tenants that had to wait, by what for
 	trouble *controlplane.Failure // what keeps the cluster from working at all
+	by      string                // the tenant that met the trouble; empty: several did
 }
 
 // What tenants wait for that fewer of them at a time make shorter.
@@ -59,7 +60,7 @@ func resting(alarm *controlplane.Alarm, now time.Time) bool {
 func adapt(f controlplane.Flow, saw sight, now time.Time) controlplane.Flow {
 	switch {
 	case saw.trouble != nil:
-		return alarmed(f, saw.trouble, now)
+		return alarmed(f, saw, now)
 	case f.Alarm != nil && (saw.reached == 0 || resting(f.Alarm, now)): // nobody has tried it since
 		return f
 	case f.Alarm != nil:
@@ -76,13 +77,22 @@ func adapt(f controlplane.Flow, saw sight, now time.Time) controlplane.Flow {
 
 // alarmed stops a cluster. Trouble that several workers meet at once, or that
 // one reports late, is one trouble.
-func alarmed(f controlplane.Flow, trouble *controlplane.Failure, now time.Time) controlplane.Flow {
-	alarm := controlplane.Alarm{Since: now}
+func alarmed(f controlplane.Flow, saw sight, now time.Time) controlplane.Flow {
+	alarm := controlplane.Alarm{Since: now, Tenant: saw.by}
 	if f.Alarm != nil {
-		if alarm = *f.Alarm; resting(f.Alarm, now) {
+		alarm = *f.Alarm
+		if alarm.Tenant != saw.by {
+			alarm.Tenant = ""
+		}
+		switch {
+		case resting(f.Alarm, now) && alarm == *f.Alarm:
+			return f
+		case resting(f.Alarm, now):
+			f.Alarm = &alarm
 			return f
 		}
 	}
+	trouble := saw.trouble
 	rest := min(firstRest<<min(alarm.Tries, 10), longestRest)
 	alarm.Message, alarm.SQLState, alarm.Until = trouble.Message, trouble.SQLState, now.Add(rest)
 	alarm.Tries++

@@ -83,6 +83,23 @@ func TestPaceOfAClusterFollowsWhatWorkersSee(t *testing.T) {
 	}
 }
 
+func TestAlarmNamesTheTenantThatAloneHasMetIt(t *testing.T) {
+	t.Parallel()
+	met := func(f controlplane.Flow, by string, now time.Time) controlplane.Flow {
+		return adapt(f, sight{trouble: &controlplane.Failure{Message: "full"}, by: by}, now)
+	}
+	f := met(flow(4, time.Hour), "acme", noon)
+	if f = met(f, "acme", f.Alarm.Until); f.Alarm.Tenant != "acme" {
+		t.Errorf("met by one twice: %+v", f.Alarm)
+	}
+	if f = met(f, "globex", noon.Add(firstRest)); f.Alarm.Tenant != "" {
+		t.Errorf("met by another during the rest: %+v", f.Alarm)
+	}
+	if f = met(f, "acme", f.Alarm.Until); f.Alarm.Tenant != "" {
+		t.Errorf("met by one again: %+v", f.Alarm)
+	}
+}
+
 func TestClusterIsWorkedOnAtItsPace(t *testing.T) {
 	t.Parallel()
 	course := func(state controlplane.ClusterState, f controlplane.Flow) fleet.Course {
@@ -145,7 +162,7 @@ func stepWrong(was controlplane.Flow, saw sight, is controlplane.Flow, now time.
 		return "an alarm rests longer than the longest rest"
 	case (saw.trouble == nil) && is.Alarm != nil && was.Alarm == nil, saw.trouble != nil && is.Alarm == nil:
 		return "an alarm without trouble, or trouble without an alarm"
-	case was.Alarm != nil && resting(was.Alarm, now) && is.Alarm != was.Alarm:
+	case was.Alarm != nil && resting(was.Alarm, now) && (is.Alarm == nil || is.Alarm.Tries != was.Alarm.Tries || !is.Alarm.Until.Equal(was.Alarm.Until)):
 		return "one trouble counted twice, or a rest ended by old news"
 	case was.Alarm != nil && is.Alarm == nil && is.Pace != 1:
 		return "after an alarm the pace is not one"

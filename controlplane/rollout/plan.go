@@ -14,7 +14,7 @@ type waiter struct {
 	ClusterID  string
 	DatabaseID string
 	Shared     bool // other tenants live in its database, too
-	Lost       int  // attempts, if it is not known how far the last one came
+	Suspicion  int  // how much there is to say that it harms those that are worked on with it; 0: nothing
 }
 
 // batchPlan is a batch to be: targets of one cluster. Those of a shared
@@ -32,7 +32,7 @@ type batchPlan struct {
 func planBatches(targets []waiter, size int) []batchPlan {
 	targets = slices.Clone(targets)
 	slices.SortFunc(targets, func(a, b waiter) int {
-		return cmp.Or(cmp.Compare(a.ClusterID, b.ClusterID), cmp.Compare(a.shared(), b.shared()), cmp.Compare(a.Lost, b.Lost), cmp.Compare(a.Slug, b.Slug))
+		return cmp.Or(cmp.Compare(a.ClusterID, b.ClusterID), cmp.Compare(a.shared(), b.shared()), cmp.Compare(a.Suspicion, b.Suspicion), cmp.Compare(a.Slug, b.Slug))
 	})
 	perCluster := map[string][]batchPlan{}
 	var order []string
@@ -41,7 +41,7 @@ func planBatches(targets []waiter, size int) []batchPlan {
 		if len(batches) == 0 {
 			order = append(order, t.ClusterID)
 		}
-		if n := len(batches); n == 0 || len(batches[n-1].Targets) == size || batches[n-1].DatabaseID != t.shared() || t.suspect() {
+		if n := len(batches); n == 0 || len(batches[n-1].Targets) == size || batches[n-1].DatabaseID != t.shared() || t.Suspicion > 0 {
 			batches = append(batches, batchPlan{ClusterID: t.ClusterID, DatabaseID: t.shared()})
 		}
 		last := &batches[len(batches)-1]
@@ -67,9 +67,18 @@ func (w waiter) shared() string {
 	return ""
 }
 
-// suspect reports whether a target may be what ends its workers, as one that
-// uses up their memory does: it was at hand when more than one of them was lost.
-func (w waiter) suspect() bool { return w.Lost > 1 }
+// suspicion is how much there is to say that a target ends its workers, as one
+// that uses up their memory does, or stops its cluster with trouble of its own:
+// it was at hand when more than one worker was lost, or met what may be its own.
+func suspicion(status controlplane.TargetStatus, attempts int, failure *controlplane.Failure) int {
+	switch {
+	case status == controlplane.TargetUnknown && attempts > 1:
+		return attempts
+	case mayBeItsOwn(failure):
+		return attempts + 1
+	}
+	return 0
+}
 
 func total(perCluster map[string][]batchPlan) int {
 	n := 0

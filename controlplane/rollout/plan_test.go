@@ -24,7 +24,7 @@ func TestPlanBatches(t *testing.T) {
 			at := fmt.Sprint(rapid.IntRange(1, clusters).Draw(t, "cluster"))
 			database := rapid.IntRange(0, 2).Draw(t, "database") // 0: its own
 			targets[i] = waiter{ID: i, Slug: fmt.Sprintf("t%02d", n-i), ClusterID: at, DatabaseID: fmt.Sprint(at, "-", database), Shared: database > 0,
-				Lost: max(0, rapid.IntRange(-9, 3).Draw(t, "lost"))}
+				Suspicion: max(0, rapid.IntRange(-9, 3).Draw(t, "suspicion"))}
 			if database == 0 {
 				targets[i].DatabaseID += fmt.Sprint("-", i)
 			}
@@ -39,7 +39,7 @@ func TestPlanBatches(t *testing.T) {
 				if seen[id] || targets[id].ClusterID != b.ClusterID || targets[id].shared() != b.DatabaseID {
 					t.Fatalf("target %+v is in batch %+v, or in two", targets[id], b)
 				}
-				if targets[id].suspect() && len(b.Targets) > 1 {
+				if targets[id].Suspicion > 0 && len(b.Targets) > 1 {
 					t.Fatalf("the suspect %+v is in batch %+v, not alone", targets[id], b)
 				}
 				seen[id] = true
@@ -89,11 +89,11 @@ func TestBatchesOfASharedDatabaseHoldNobodyElse(t *testing.T) {
 func TestSuspectIsTriedAloneAndLast(t *testing.T) {
 	t.Parallel()
 	got := planBatches([]waiter{
-		{ID: 1, Slug: "a", ClusterID: "east", DatabaseID: "shared", Shared: true, Lost: 2}, {ID: 2, Slug: "b", ClusterID: "east", DatabaseID: "shared", Shared: true, Lost: 1},
-		{ID: 3, Slug: "c", ClusterID: "east", DatabaseID: "shared", Shared: true, Lost: 3}, {ID: 4, Slug: "d", ClusterID: "east", DatabaseID: "shared", Shared: true},
+		{ID: 1, Slug: "a", ClusterID: "east", DatabaseID: "shared", Shared: true, Suspicion: 2}, {ID: 2, Slug: "b", ClusterID: "east", DatabaseID: "shared", Shared: true, Suspicion: 1},
+		{ID: 3, Slug: "c", ClusterID: "east", DatabaseID: "shared", Shared: true, Suspicion: 3}, {ID: 4, Slug: "d", ClusterID: "east", DatabaseID: "shared", Shared: true},
 	}, 10)
 	want := []batchPlan{
-		{ClusterID: "east", DatabaseID: "shared", Targets: []int{4, 2}},
+		{ClusterID: "east", DatabaseID: "shared", Targets: []int{4}}, {ClusterID: "east", DatabaseID: "shared", Targets: []int{2}},
 		{ClusterID: "east", DatabaseID: "shared", Targets: []int{1}}, {ClusterID: "east", DatabaseID: "shared", Targets: []int{3}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -173,13 +173,25 @@ func (l *lease) sight(results []result) sight {
 			saw.waited[r.waited]++
 		}
 		switch {
+		case r.trouble && saw.trouble != nil:
+			saw.trouble, saw.by = r.Failure, ""
 		case r.trouble:
-			saw.trouble = r.Failure
+			saw.trouble, saw.by = r.Failure, l.slug(r.ID)
 		case r.answered:
 			saw.reached++
 		}
 	}
 	return saw
+}
+
+// slug is the name of a target's tenant.
+func (l *lease) slug(id int) string {
+	for _, t := range l.targets {
+		if t.ID == id {
+			return t.Slug
+		}
+	}
+	return ""
 }
 
 // columns are results, column by column, for unnest.
@@ -240,7 +252,7 @@ func storeResults(ctx context.Context, tx *catalog.Tx, l *lease, c columns) (sto
 			), moved AS (
 				UPDATE tenants n SET version = t.version, updated_at = clock_timestamp(),
 					release_id = CASE WHEN t.version = t.from_version AND t.status <> 'current' THEN t.from_release_id ELSE $2 END
-				FROM stored t WHERE n.id = t.tenant_id AND t.answered AND n.version <> t.version
+				FROM stored t WHERE n.id = t.tenant_id AND t.answered AND (n.version <> t.version OR t.status <> 'current')
 			)
 			SELECT count(*) FROM stored`,
 			l.batch.ID, l.rollout.ReleaseID, c.ids, c.statuses, c.versions, c.origins, c.failures, c.durations, c.pauses, c.tried, c.answered).Scan(&stored)

@@ -272,3 +272,51 @@ func TestRetryAfterHalfTheWayIsStillRolledBackToTheBeginning(t *testing.T) {
 		t.Errorf("fingerprints before %s, after %s", before, after)
 	}
 }
+
+// TestRollbackNeedsNothingOfTheVersionThatFailed: it fails everywhere, so that
+// nobody could compute how to undo it.
+func TestRollbackNeedsNothingOfTheVersionThatFailed(t *testing.T) {
+	t.Parallel()
+	p := controlplanetest.New(t)
+	p.Push("v1", controlplanetest.First())
+	p.Create(controlplane.NewTenant{}, "acme", "globex")
+	before := fingerprints(t, p)
+	p.Push("v2", with(controlplanetest.First(), map[string]string{
+		"3_extra.sql": "CREATE TABLE extra (id int);\n", "4_bad.sql": "CREATE INDEX bad ON nowhere (id);\n"}))
+	r := p.Rollout(controlplane.NewRollout{Release: "v2"})
+	if r.Counts[controlplane.TargetFailed] != 2 {
+		t.Fatalf("the rollout is %s: %s", r.State, r.Counts)
+	}
+	rollback(t, p, r.ID)
+	if r = p.Rested(r.ID); r.State != controlplane.RolloutRolledBack {
+		t.Errorf("the rollout is %s: %s", r.State, r.Counts)
+	}
+	if after := fingerprints(t, p); after != before {
+		t.Errorf("fingerprints before %s, after %s", before, after)
+	}
+}
+
+// TestRollbackHasNothingToTakeBackOfATenantThatWasPurged: it ends as if that
+// one had never been, and the default goes back.
+func TestRollbackHasNothingToTakeBackOfATenantThatWasPurged(t *testing.T) {
+	t.Parallel()
+	p := controlplanetest.New(t)
+	p.Push("v1", controlplanetest.First())
+	p.Create(controlplane.NewTenant{}, "acme", "globex")
+	p.Push("v2", with(controlplanetest.Second(), map[string]string{"down/4_tags.sql": "DROP TABLE tags;\n"}))
+	r := p.Rollout(controlplane.NewRollout{Release: "v2"})
+	if _, err := p.DeleteTenant(t.Context(), "acme", false); err != nil {
+		t.Fatal(err)
+	}
+	p.Settled("acme")
+	if _, err := p.PurgeTenant(t.Context(), "acme", "acme", false); err != nil {
+		t.Fatal(err)
+	}
+	rollback(t, p, r.ID)
+	if r = p.Rested(r.ID); r.State != controlplane.RolloutRolledBack {
+		t.Errorf("the rollout is %s: %s, %s", r.State, r.Counts, r.Reason)
+	}
+	if later := p.Create(controlplane.NewTenant{}, "later")[0]; later.Version != "2" {
+		t.Errorf("new tenants start at %s", later.Version)
+	}
+}

@@ -363,3 +363,22 @@ func TestLongBatchesDoNotHoldUpASuspension(t *testing.T) {
 	}
 	p.Rested(r.ID)
 }
+
+// TestTenantThatTheSelectionCannotBeAskedOfDoesNotJoin is created during the
+// rollout, and holds nobody up.
+func TestTenantThatTheSelectionCannotBeAskedOfDoesNotJoin(t *testing.T) {
+	t.Parallel()
+	p := controlplanetest.New(t)
+	p.Push("v1", controlplanetest.First())
+	p.Create(controlplane.NewTenant{Labels: controlplane.Labels{"wave": "1"}}, "acme")
+	p.Push("v2", with(controlplanetest.First(), map[string]string{"3_slow.sql": "SELECT pg_sleep(2);\n"}))
+	r, err := p.StartRollout(t.Context(), controlplane.NewRollout{Release: "v2", Select: "int(tenant.labels.wave) < 3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Create(controlplane.NewTenant{Labels: controlplane.Labels{"wave": "last"}}, "globex")
+	p.Create(controlplane.NewTenant{Labels: controlplane.Labels{"wave": "2"}}, "hooli")
+	if r = p.Rested(r.ID); r.State != controlplane.RolloutSucceeded || r.Counts[controlplane.TargetSucceeded] != 2 {
+		t.Errorf("the rollout is %s: %s", r.State, r.Counts)
+	}
+}

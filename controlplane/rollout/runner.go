@@ -11,7 +11,6 @@ import (
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/migrator"
 	"github.com/manorhq/manor/ent"
-	"github.com/manorhq/manor/ent/target"
 )
 
 const (
@@ -32,6 +31,7 @@ type lease struct {
 	release     *migrator.Release
 	reverses    migrator.Reverses
 	incarnation string
+	accused     string // slug of the only tenant that met the cluster's present trouble
 
 	halted   chan struct{} // closed when nothing more of it is to be started
 	haltOnce sync.Once
@@ -70,10 +70,11 @@ func (s *Service) WorkBatch(ctx context.Context, id int) error {
 	go func() {
 		defer close(results)
 		s.workThrough(ctx, l, results)
-		rest() // the last report ends the lease
-		heart.Wait()
 	}()
-	return s.reportAll(context.WithoutCancel(ctx), l, results)
+	err = s.reportAll(context.WithoutCancel(ctx), l, results)
+	rest() // the last report has ended the lease
+	heart.Wait()
+	return err
 }
 
 // workThrough works on the targets of a batch, a few at a time, until all are
@@ -95,7 +96,7 @@ func (s *Service) workThrough(ctx context.Context, l *lease, results chan<- resu
 		})
 	}
 	for _, t := range l.targets[started:] {
-		results <- result{ID: t.ID, Status: t.was, Version: t.Version}
+		results <- result{ID: t.ID, Status: t.was, Version: t.Version, Failure: t.Failure}
 	}
 	inHand.Wait()
 }
@@ -194,7 +195,7 @@ func (s *Service) keep(ctx context.Context, l *lease) {
 			l.mu.Lock()
 			l.renewed = asked
 			l.mu.Unlock()
-		case err == nil:
+		case err == nil && ctx.Err() == nil:
 			s.log.Warn("the lease of a batch is lost", "rollout", l.batch.RolloutID, "batch", l.batch.Number)
 			l.halt()
 			return
@@ -222,7 +223,7 @@ func (s *Service) lease(ctx context.Context, id int) (*lease, error) {
 		return nil, err
 	}
 	if b.Direction == down {
-		if l.reverses, err = s.knownReverses(ctx, l, b); err != nil {
+		if l.reverses, err = s.knownReverses(ctx, l); err != nil {
 			return nil, err
 		}
 	}
@@ -234,26 +235,23 @@ func (s *Service) lease(ctx context.Context, id int) (*lease, error) {
 		if l.batch == nil {
 			return s.queue.Enqueue(ctx, tx, advanceJob{Rollout: b.RolloutID})
 		}
+		if l.accused, err = accused(ctx, tx, l.batch.ClusterID); err != nil {
+			return err
+		}
 		l.targets, err = takeTargets(ctx, tx, l.batch)
 		return err
 	})
 }
 
-// knownReverses reads the reverses that planning the rollback made sure of.
-func (s *Service) knownReverses(ctx context.Context, l *lease, b *ent.Batch) (migrator.Reverses, error) {
-	targets, err := s.cat.Ent().Target.Query().Where(target.BatchID(b.ID)).All(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read the targets of batch %d: %w", b.ID, err)
-	}
-	lowest := l.rollout.Version
-	for _, t := range targets {
-		lowest = min(lowest, t.FromVersion)
-	}
+// knownReverses reads the reverses that planning the rollback made sure of. A
+// tenant that turns out to need another one says so itself.
+func (s *Service) knownReverses(ctx context.Context, l *lease) (migrator.Reverses, error) {
 	var versions []string
 	for _, v := range l.release.Versions() {
-		if v.Version > lowest && v.Version <= l.rollout.Version {
+		if v.Version <= l.rollout.Version {
 			versions = append(versions, v.Version)
 		}
 	}
-	return s.releases.Reverses(ctx, l.rollout.ReleaseID, versions, b.ClusterID)
+	reverses, _, err := s.releases.KnownReverses(ctx, l.rollout.ReleaseID, versions)
+	return reverses, err
 }

@@ -40,6 +40,7 @@ type Service struct {
 func New(cat *catalog.Catalog, f *fleet.Service, r *release.Service, q *work.Queue, log *slog.Logger, worker string) *Service {
 	s := &Service{cat: cat, fleet: f, releases: r, queue: q, log: log, worker: worker, drain: make(chan struct{})}
 	work.Handle(q, time.Minute, func(ctx context.Context, job advanceJob) error { return s.Advance(ctx, job.Rollout) })
+	work.Handle(q, time.Minute, func(ctx context.Context, job wakeJob) error { return s.Advance(ctx, job.Rollout) })
 	work.Handle(q, batchTimeout, func(ctx context.Context, job batchJob) error { return s.WorkBatch(ctx, job.Batch) })
 	work.Every(q, sweepInterval, "rollout sweep", s.Sweep)
 	return s

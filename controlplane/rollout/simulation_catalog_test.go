@@ -50,7 +50,7 @@ func (w *world) load(r *run) State {
 		}
 	}
 	for _, t := range r.targets {
-		if standingTarget(t) {
+		if w.standing(t) {
 			s.Standing++
 		}
 		if t.Status == controlplane.TargetSkipped && w.seatOf(t.TenantID).isGone() {
@@ -89,9 +89,9 @@ func (w *world) isDue(t *ent.Target, now time.Time) bool {
 	return t.NotBefore == nil || !t.NotBefore.After(now) || t.NotBefore.After(now.Add(2*maxPause)) && w.broken != "a deferred target waits for a clock that was put back"
 }
 
-func standingTarget(t *ent.Target) bool {
-	return t.Status == controlplane.TargetUnknown || t.Version != t.FromVersion && t.Status != controlplane.TargetRolledBack &&
-		t.Status != controlplane.TargetCurrent && t.Status != controlplane.TargetSkipped
+func (w *world) standing(t *ent.Target) bool {
+	return t.Status == controlplane.TargetUnknown || t.Version != t.FromVersion && w.seatOf(t.TenantID).State != controlplane.TenantDeleted &&
+		t.Status != controlplane.TargetRolledBack && t.Status != controlplane.TargetCurrent && t.Status != controlplane.TargetSkipped
 }
 
 // hand gives batches to workers.
@@ -323,7 +323,9 @@ func (w *world) takeBack(r *run, b *ent.Batch) {
 			t.Status = controlplane.TargetPending
 		}
 		t.BatchID = nil
-		t.Attempts++
+		if len(b.InHand) == 0 || slices.ContainsFunc(b.InHand, func(h controlplane.InHand) bool { return h.Tenant == t.Slug }) {
+			t.Attempts++
+		}
 	}
 }
 

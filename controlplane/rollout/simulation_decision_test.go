@@ -179,7 +179,7 @@ func (w *world) planUndo(r *run, slug string) *undo {
 		if u.whole && !t.Status.Done() {
 			u.open++
 		}
-		if !standingTarget(t) || slug != "" && t.Slug != slug {
+		if !w.standing(t) || slug != "" && t.Slug != slug {
 			continue
 		}
 		if reason := w.stuck(r, t); reason != "" {
@@ -241,11 +241,11 @@ func (w *world) holds(r *run, u *undo) bool {
 	}
 	planned, now := slices.Concat(u.back, slices.Sorted(maps.Keys(u.stuck))), 0
 	for _, t := range r.targets {
-		if standingTarget(t) {
+		if w.standing(t) {
 			now++
 		}
 	}
-	gone := func(id int) bool { return !standingTarget(w.targets[id]) }
+	gone := func(id int) bool { return !w.standing(w.targets[id]) }
 	return !slices.ContainsFunc(planned, gone) && (!u.whole || now == len(planned))
 }
 

@@ -114,6 +114,9 @@ func (w *world) step(a *attempt) bool {
 	r.halts = r.trouble || r.Status == controlplane.TargetFailed && h.rollout.OnError != controlplane.OnErrorContinue
 	if r.Pause > 0 { // Manor's own dice would make a seed tell two stories
 		half := min(firstPause<<min(a.t.Attempts, maxAttempts), maxPause) / 2
+		if r.Pause >= 3*half { // it waits for the same as the last time
+			half = min(firstPause<<min(a.t.Attempts+4, maxAttempts), maxPause) / 2
+		}
 		if r.Pause != maxPause && (r.Pause < half || r.Pause >= 3*half) {
 			w.breaks("a pause of %s after %d attempts", r.Pause, a.t.Attempts)
 		}
@@ -139,7 +142,7 @@ func (w *world) advance(a *attempt) *result {
 		}
 	}
 	if err := w.connect(w.seatOf(t.TenantID).site); err != nil && a.phase != awaiting {
-		r := notReached(t, err)
+		r := notReached(l, t, err)
 		r.answered = a.phase == sending && t.fenced
 		return &r
 	}
@@ -192,7 +195,7 @@ func (w *world) fenced(a *attempt) *result {
 		return &result{Status: failedIn(a.hold.lease), Version: a.t.Version, Tried: true, answered: true}
 	}
 	if err != nil {
-		r := notReached(a.t, err)
+		r := notReached(a.hold.lease, a.t, err)
 		return &r
 	}
 	w.tell(toldFenced, a.t.Slug, actual, a.hold.batch.Epoch)
@@ -292,6 +295,12 @@ func (w *world) dies(p *process) {
 	}
 	w.deciding = slices.DeleteFunc(w.deciding, func(d *decision) bool { return d.process == p })
 	w.death = w.elapsed
+	for _, h := range p.holds {
+		h.batch.InHand = nil
+		for _, a := range h.lanes {
+			h.batch.InHand = append(h.batch.InHand, controlplane.InHand{Tenant: a.t.Slug})
+		}
+	}
 	p.dead, p.frozen, p.drains, p.holds = true, false, false, nil
 }
 

@@ -166,11 +166,11 @@ func due(row *ent.Rollout, now time.Time) []predicate.Target {
 }
 
 // standing are the targets that the rollout has changed, or may have, and not
-// taken back.
+// taken back. Of a tenant that was purged there is nothing to take back.
 func standing(id string) []predicate.Target {
 	return []predicate.Target{target.RolloutID(id), target.Or(
 		target.Status(controlplane.TargetUnknown),
-		target.And(changed, target.StatusNotIn(controlplane.TargetRolledBack, controlplane.TargetCurrent, controlplane.TargetSkipped)))}
+		target.And(changed, target.Not(ofTenants(controlplane.TenantDeleted)), target.StatusNotIn(controlplane.TargetRolledBack, controlplane.TargetCurrent, controlplane.TargetSkipped)))}
 }
 
 // changed is a target whose tenant is at another version than before.
@@ -262,7 +262,7 @@ func makeBatches(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time
 
 func dueWaiters(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.Time) ([]waiter, error) {
 	rows, err := tx.Target.Query().Where(due(row, now)...).
-		Select(target.FieldSlug, target.FieldClusterID, target.FieldDatabaseID, target.FieldStatus, target.FieldAttempts).All(ctx)
+		Select(target.FieldSlug, target.FieldClusterID, target.FieldDatabaseID, target.FieldStatus, target.FieldAttempts, target.FieldFailure).All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read what is due of rollout %s: %w", row.ID, err)
 	}
@@ -278,11 +278,7 @@ func dueWaiters(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.
 }
 
 func waiterOf(t *ent.Target, shared bool) waiter {
-	w := waiter{ID: t.ID, Slug: t.Slug, ClusterID: t.ClusterID, DatabaseID: t.DatabaseID, Shared: shared}
-	if t.Status == controlplane.TargetUnknown {
-		w.Lost = t.Attempts
-	}
-	return w
+	return waiter{ID: t.ID, Slug: t.Slug, ClusterID: t.ClusterID, DatabaseID: t.DatabaseID, Shared: shared, Suspicion: suspicion(t.Status, t.Attempts, t.Failure)}
 }
 
 // become moves a rollout to a state, legally, and says so.

@@ -2,70 +2,14 @@ package rollout
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/manorhq/manor/controlplane"
-	"github.com/manorhq/manor/controlplane/fleet"
 	"github.com/manorhq/manor/controlplane/migrator"
 	"github.com/manorhq/manor/controlplane/pg"
 )
-
-const (
-	watchAfter = 10 * time.Second // most migrations are over by then
-	watchEvery = 5 * time.Second
-	// unheard is how long a server may not be asked before a session counts as lost.
-	unheard = time.Minute
-)
-
-var errHalfOpen = errors.New("the server has ended or answered long ago, and nothing arrived: the connection is half-open")
-
-// watched is a context for work on a session that ends when the server does
-// nothing for that session any more, as when a firewall has forgotten it:
-// nobody else would ever end the wait for an answer.
-func (s *Service) watched(ctx context.Context, way *fleet.Way, conn *pgx.Conn) (context.Context, func()) {
-	ctx, stop := context.WithCancelCause(ctx)
-	pid := conn.PgConn().PID()
-	watch := time.AfterFunc(watchAfter, func() { watch(ctx, way, pid, stop) })
-	return ctx, func() { watch.Stop(); stop(nil) }
-}
-
-func watch(ctx context.Context, way *fleet.Way, pid uint32, stop context.CancelCauseFunc) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for heard := time.Now(); ; {
-		working, err := isWorking(ctx, way, pid)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err == nil:
-			heard = time.Now()
-		}
-		if err == nil && !working || time.Since(heard) > unheard {
-			stop(errHalfOpen)
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// isWorking asks over another connection whether a backend works on something,
-// or has only just ended to.
-func isWorking(ctx context.Context, way *fleet.Way, pid uint32) (working bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, watchEvery)
-	defer cancel()
-	err = way.Beside(ctx, func(conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1
-			AND NOT (state LIKE 'idle%' AND state_change < clock_timestamp() - interval '5 s'))`, pid).Scan(&working)
-	})
-	return working, err
-}
 
 // A replica that is this far behind makes a rollout go slower.
 const (

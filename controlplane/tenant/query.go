@@ -86,7 +86,8 @@ func Each(ctx context.Context, client *ent.Client, q controlplane.TenantQuery, f
 	}
 }
 
-// Pick returns those of the tenants with these ids that a selection holds.
+// Pick returns those of the tenants with these ids that a selection holds. One
+// that it cannot be asked of, as of a label that is no number, is none of them.
 func Pick(ctx context.Context, client *ent.Client, selection string, ids []string) ([]controlplane.Tenant, error) {
 	selected, err := selector.Compile(selection)
 	if err != nil {
@@ -103,11 +104,7 @@ func Pick(ctx context.Context, client *ent.Client, selection string, ids []strin
 			return nil, err
 		}
 		for i := range nouns {
-			matches, err := selected.Matches(&nouns[i])
-			if err != nil {
-				return nil, err
-			}
-			if matches {
+			if matches, err := selected.Matches(&nouns[i]); err == nil && matches {
 				picked = append(picked, nouns[i])
 			}
 		}

@@ -257,6 +257,9 @@ func (s *Service) comeBack(ctx context.Context, row *ent.Tenant, cause error) er
 			return nil
 		}
 		failure := &controlplane.Failure{Message: cause.Error(), Hint: "Manor tries again by itself"}
+		if e, ok := errors.AsType[*controlplane.Error](cause); ok && e.Code == controlplane.Refused && e.Hint != "" {
+			failure.Hint = e.Hint // trying again will not help alone
+		}
 		if now.State == controlplane.TenantFailed {
 			failure = now.Failure // why it failed says more than why it is not razed yet
 		}

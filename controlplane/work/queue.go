@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/manorhq/manor/controlplane/catalog"
 )
@@ -22,6 +23,12 @@ type Job interface{ Kind() string }
 // A Job that has a lane waits for jobs of that lane only, so that long jobs do
 // not hold up short ones.
 type laned interface{ Lane() string }
+
+// A Job that is unique is not added where the same one waits or is worked on.
+type unique interface{ Unique() bool }
+
+var notEnded = []rivertype.JobState{rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,
+	rivertype.JobStateRunning, rivertype.JobStateScheduled}
 
 // laneOf is where a job waits.
 func laneOf(job Job) string {
@@ -84,7 +91,11 @@ func (q *Queue) insert(ctx context.Context, tx *catalog.Tx, at time.Time, jobs [
 	}
 	params := make([]river.InsertManyParams, len(jobs))
 	for i, job := range jobs {
-		params[i] = river.InsertManyParams{Args: job, InsertOpts: &river.InsertOpts{Queue: laneOf(job), ScheduledAt: at}}
+		options := &river.InsertOpts{Queue: laneOf(job), ScheduledAt: at}
+		if u, ok := job.(unique); ok && u.Unique() {
+			options.UniqueOpts = river.UniqueOpts{ByArgs: true, ByState: notEnded}
+		}
+		params[i] = river.InsertManyParams{Args: job, InsertOpts: options}
 	}
 	err := tx.Conn(func(conn *pgx.Conn) error {
 		_, err := q.inserter.InsertManyTx(ctx, borrowed{conn}, params)

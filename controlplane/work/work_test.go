@@ -222,6 +222,37 @@ func TestJobWaitsForItsTime(t *testing.T) {
 	}
 }
 
+type onlyOne struct {
+	Who string `json:"who"`
+}
+
+func (onlyOne) Kind() string { return "only_one" }
+func (onlyOne) Unique() bool { return true }
+
+func TestUniqueJobWaitsOnceHoweverOftenItIsEnqueued(t *testing.T) {
+	t.Parallel()
+	cat := catalogtest.New(t)
+	q := work.New(cat, work.Config{})
+	ran := make(chan string, 10)
+	work.Handle(q, time.Minute, func(ctx context.Context, job onlyOne) error {
+		ran <- job.Who
+		return cat.InTx(ctx, func(tx *catalog.Tx) error { return q.Enqueue(ctx, tx, job) }) // it is worked on
+	})
+	for range 3 {
+		enqueue(t, cat, q, onlyOne{"a"}, onlyOne{"b"})
+	}
+	if n := count(t, cat, "SELECT count(*) FROM river.river_job"); n != 2 {
+		t.Errorf("%d jobs wait", n)
+	}
+	run(t, q)
+	if first, second := receive(t, ran), receive(t, ran); first == second {
+		t.Errorf("worked on: %s, %s", first, second)
+	}
+	for len(ran) == 0 { // in a moment they have ended
+		enqueue(t, cat, q, onlyOne{"a"})
+	}
+}
+
 func TestRunLetsJobsInHandFinish(t *testing.T) {
 	t.Parallel()
 	cat := catalogtest.New(t)

@@ -52,6 +52,9 @@ func firstLine(s string) string {
 	return line
 }
 
+// runsAlone annotates a command that has subcommands, and does something of its own.
+const runsAlone = "runs alone"
+
 func (a *app) root() *cobra.Command {
 	root := group("manor", "A control plane for PostgreSQL fleets", `
 Manor gives every tenant a PostgreSQL schema or database of its own, keeps them
@@ -65,7 +68,7 @@ manor dev.
 Exit codes: 0 done, 1 error, 2 usage, 3 some targets failed, 4 paused,
 5 rolled back, 6 refused or conflict, 130 interrupted.`, "  manor dev\n  manor status\n  manor tenant create acme --label ring=canary\n  manor rollout start --release v2 --wait")
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (or (not .HasAvailableSubCommands) (index .Annotations \""+runsAlone+"\"))}}", 1))
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "how results are written: `table|json|yaml`")
 	root.PersistentFlags().BoolVar(&a.noColor, "no-color", false, "no colours, as with NO_COLOR")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "show the log of a control plane in this process")

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"github.com/manorhq/manor/controlplane"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -27,6 +29,9 @@ did not answer.`,
 	cmd.Flags().BoolVar(&verify, "verify", false, "compare the catalog with the tenants and correct it")
 	dryRun := cmd.Flags().Bool("dry-run", false, "with --verify: compare and correct nothing")
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		if *dryRun && !verify {
+			return controlplane.Errorf(controlplane.Invalid, "--dry-run goes with --verify; without it, status changes nothing")
+		}
 		return a.with(cmd, false, func(ctx context.Context, s *session) error {
 			if verify {
 				return a.verifyStatus(ctx, s, *dryRun)

@@ -19,6 +19,8 @@ them together, and when one dies the others take over within 30 s.
 Ctrl-C (SIGTERM) lets it finish the tenants in hand and give the rest back.`,
 		Example: "  MANOR_CATALOG=postgres://manor@db/catalog MANOR_KEY_FILE=key manor worker\n  manor worker list",
 		Args:    args(0, 0, ""),
+
+		Annotations: map[string]string{runsAlone: "yes"},
 	}
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		e, err := readEnvironment()

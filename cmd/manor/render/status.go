@@ -62,7 +62,7 @@ func (p *Printer) statusAlarms(s *controlplane.FleetStatus) string {
 	for _, c := range s.Clusters {
 		if a := c.Alarm; a != nil {
 			b.WriteString(p.style.paint(alarmed, "ALARM") + " " + p.style.bad("cluster "+c.Cluster+": "+alarmText(a)) + "\n")
-			b.WriteString("      since " + p.age(a.Since) + ", " + plural(a.Tries, "tenant") + " met it; " + p.nextTry(a) + "\n")
+			b.WriteString("      since " + p.age(a.Since) + ", " + p.metBy(a) + "; " + p.nextTry(a) + "\n")
 		}
 	}
 	return b.String()
@@ -73,6 +73,14 @@ func alarmText(a *controlplane.Alarm) string {
 		return a.Message
 	}
 	return a.Message + " (SQLSTATE " + a.SQLState + ")"
+}
+
+// metBy says who has met an alarm.
+func (p *Printer) metBy(a *controlplane.Alarm) string {
+	if a.Tenant != "" && a.Tries > 1 {
+		return "only tenant " + a.Tenant + " met it, " + plural(a.Tries, "time")
+	}
+	return plural(a.Tries, "tenant") + " met it"
 }
 
 // nextTry is when an alarm is put to the test.
