@@ -47,6 +47,7 @@ func (p *pool) raise(ctx context.Context) error {
 		p.lose()
 		return nil
 	case err != nil:
+		p.noted, p.doubtful = true, true // it may have been granted, and the answer lost
 		return err
 	}
 	p.recorded, p.noted, p.doubtful = r.have+g.more+g.spare, true, false
