@@ -59,7 +59,7 @@ const (
 	FindingExpiredLease    FindingKind = "expired_lease"
 	FindingSilentWorker    FindingKind = "silent_worker"
 	FindingUnsettledTenant FindingKind = "unsettled_tenant" // nobody works on it
-	FindingStuckTenant     FindingKind = "stuck_tenant"     // in provisioning for long
+	FindingStuckTenant     FindingKind = "stuck_tenant"     // on its way for long
 
 	FindingAlarm     FindingKind = "alarm"
 	FindingHardening FindingKind = "missing_hardening"

@@ -10451,6 +10451,7 @@ type TenantMutation struct {
 	failure       **controlplane.Failure
 	worker        *string
 	taken_at      *time.Time
+	wanted_at     *time.Time
 	created_at    *time.Time
 	updated_at    *time.Time
 	clearedFields map[string]struct{}
@@ -11070,6 +11071,42 @@ func (m *TenantMutation) ResetTakenAt() {
 	delete(m.clearedFields, tenant.FieldTakenAt)
 }
 
+// SetWantedAt sets the "wanted_at" field.
+func (m *TenantMutation) SetWantedAt(t time.Time) {
+	m.wanted_at = &t
+}
+
+// WantedAt returns the value of the "wanted_at" field in the mutation.
+func (m *TenantMutation) WantedAt() (r time.Time, exists bool) {
+	v := m.wanted_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldWantedAt returns the old "wanted_at" field's value of the Tenant entity.
+// If the Tenant object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TenantMutation) OldWantedAt(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldWantedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldWantedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldWantedAt: %w", err)
+	}
+	return oldValue.WantedAt, nil
+}
+
+// ResetWantedAt resets all changes to the "wanted_at" field.
+func (m *TenantMutation) ResetWantedAt() {
+	m.wanted_at = nil
+}
+
 // SetCreatedAt sets the "created_at" field.
 func (m *TenantMutation) SetCreatedAt(t time.Time) {
 	m.created_at = &t
@@ -11176,7 +11213,7 @@ func (m *TenantMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *TenantMutation) Fields() []string {
-	fields := make([]string, 0, 15)
+	fields := make([]string, 0, 16)
 	if m.slug != nil {
 		fields = append(fields, tenant.FieldSlug)
 	}
@@ -11215,6 +11252,9 @@ func (m *TenantMutation) Fields() []string {
 	}
 	if m.taken_at != nil {
 		fields = append(fields, tenant.FieldTakenAt)
+	}
+	if m.wanted_at != nil {
+		fields = append(fields, tenant.FieldWantedAt)
 	}
 	if m.created_at != nil {
 		fields = append(fields, tenant.FieldCreatedAt)
@@ -11256,6 +11296,8 @@ func (m *TenantMutation) Field(name string) (ent.Value, bool) {
 		return m.Worker()
 	case tenant.FieldTakenAt:
 		return m.TakenAt()
+	case tenant.FieldWantedAt:
+		return m.WantedAt()
 	case tenant.FieldCreatedAt:
 		return m.CreatedAt()
 	case tenant.FieldUpdatedAt:
@@ -11295,6 +11337,8 @@ func (m *TenantMutation) OldField(ctx context.Context, name string) (ent.Value, 
 		return m.OldWorker(ctx)
 	case tenant.FieldTakenAt:
 		return m.OldTakenAt(ctx)
+	case tenant.FieldWantedAt:
+		return m.OldWantedAt(ctx)
 	case tenant.FieldCreatedAt:
 		return m.OldCreatedAt(ctx)
 	case tenant.FieldUpdatedAt:
@@ -11398,6 +11442,13 @@ func (m *TenantMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetTakenAt(v)
+		return nil
+	case tenant.FieldWantedAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetWantedAt(v)
 		return nil
 	case tenant.FieldCreatedAt:
 		v, ok := value.(time.Time)
@@ -11521,6 +11572,9 @@ func (m *TenantMutation) ResetField(name string) error {
 		return nil
 	case tenant.FieldTakenAt:
 		m.ResetTakenAt()
+		return nil
+	case tenant.FieldWantedAt:
+		m.ResetWantedAt()
 		return nil
 	case tenant.FieldCreatedAt:
 		m.ResetCreatedAt()

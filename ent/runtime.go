@@ -369,12 +369,16 @@ func init() {
 	tenantDescWorker := tenantFields[12].Descriptor()
 	// tenant.DefaultWorker holds the default value on creation for the worker field.
 	tenant.DefaultWorker = tenantDescWorker.Default.(string)
+	// tenantDescWantedAt is the schema descriptor for wanted_at field.
+	tenantDescWantedAt := tenantFields[14].Descriptor()
+	// tenant.DefaultWantedAt holds the default value on creation for the wanted_at field.
+	tenant.DefaultWantedAt = tenantDescWantedAt.Default.(func() time.Time)
 	// tenantDescCreatedAt is the schema descriptor for created_at field.
-	tenantDescCreatedAt := tenantFields[14].Descriptor()
+	tenantDescCreatedAt := tenantFields[15].Descriptor()
 	// tenant.DefaultCreatedAt holds the default value on creation for the created_at field.
 	tenant.DefaultCreatedAt = tenantDescCreatedAt.Default.(func() time.Time)
 	// tenantDescUpdatedAt is the schema descriptor for updated_at field.
-	tenantDescUpdatedAt := tenantFields[15].Descriptor()
+	tenantDescUpdatedAt := tenantFields[16].Descriptor()
 	// tenant.DefaultUpdatedAt holds the default value on creation for the updated_at field.
 	tenant.DefaultUpdatedAt = tenantDescUpdatedAt.Default.(func() time.Time)
 	// tenant.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.

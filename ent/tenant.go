@@ -45,6 +45,8 @@ type Tenant struct {
 	Worker string `json:"worker,omitempty"`
 	// TakenAt holds the value of the "taken_at" field.
 	TakenAt *time.Time `json:"taken_at,omitempty"`
+	// since when it is to be in its state
+	WantedAt time.Time `json:"wanted_at,omitempty"`
 	// CreatedAt holds the value of the "created_at" field.
 	CreatedAt time.Time `json:"created_at,omitempty"`
 	// UpdatedAt holds the value of the "updated_at" field.
@@ -63,7 +65,7 @@ func (*Tenant) scanValues(columns []string) ([]any, error) {
 			values[i] = new(sql.NullBool)
 		case tenant.FieldID, tenant.FieldSlug, tenant.FieldExternalID, tenant.FieldState, tenant.FieldIsolation, tenant.FieldTier, tenant.FieldRegion, tenant.FieldVersion, tenant.FieldReleaseID, tenant.FieldWorker:
 			values[i] = new(sql.NullString)
-		case tenant.FieldTakenAt, tenant.FieldCreatedAt, tenant.FieldUpdatedAt:
+		case tenant.FieldTakenAt, tenant.FieldWantedAt, tenant.FieldCreatedAt, tenant.FieldUpdatedAt:
 			values[i] = new(sql.NullTime)
 		default:
 			values[i] = new(sql.UnknownType)
@@ -170,6 +172,12 @@ func (_m *Tenant) assignValues(columns []string, values []any) error {
 				_m.TakenAt = new(time.Time)
 				*_m.TakenAt = value.Time
 			}
+		case tenant.FieldWantedAt:
+			if value, ok := values[i].(*sql.NullTime); !ok {
+				return fmt.Errorf("unexpected type %T for field wanted_at", values[i])
+			} else if value.Valid {
+				_m.WantedAt = value.Time
+			}
 		case tenant.FieldCreatedAt:
 			if value, ok := values[i].(*sql.NullTime); !ok {
 				return fmt.Errorf("unexpected type %T for field created_at", values[i])
@@ -260,6 +268,9 @@ func (_m *Tenant) String() string {
 		builder.WriteString("taken_at=")
 		builder.WriteString(v.Format(time.ANSIC))
 	}
+	builder.WriteString(", ")
+	builder.WriteString("wanted_at=")
+	builder.WriteString(_m.WantedAt.Format(time.ANSIC))
 	builder.WriteString(", ")
 	builder.WriteString("created_at=")
 	builder.WriteString(_m.CreatedAt.Format(time.ANSIC))

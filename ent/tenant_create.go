@@ -174,6 +174,20 @@ func (_c *TenantCreate) SetNillableTakenAt(v *time.Time) *TenantCreate {
 	return _c
 }
 
+// SetWantedAt sets the "wanted_at" field.
+func (_c *TenantCreate) SetWantedAt(v time.Time) *TenantCreate {
+	_c.mutation.SetWantedAt(v)
+	return _c
+}
+
+// SetNillableWantedAt sets the "wanted_at" field if the given value is not nil.
+func (_c *TenantCreate) SetNillableWantedAt(v *time.Time) *TenantCreate {
+	if v != nil {
+		_c.SetWantedAt(*v)
+	}
+	return _c
+}
+
 // SetCreatedAt sets the "created_at" field.
 func (_c *TenantCreate) SetCreatedAt(v time.Time) *TenantCreate {
 	_c.mutation.SetCreatedAt(v)
@@ -270,6 +284,10 @@ func (_c *TenantCreate) defaults() {
 	if _, ok := _c.mutation.Worker(); !ok {
 		v := tenant.DefaultWorker
 		_c.mutation.SetWorker(v)
+	}
+	if _, ok := _c.mutation.WantedAt(); !ok {
+		v := tenant.DefaultWantedAt()
+		_c.mutation.SetWantedAt(v)
 	}
 	if _, ok := _c.mutation.CreatedAt(); !ok {
 		v := tenant.DefaultCreatedAt()
@@ -412,6 +430,10 @@ func (_c *TenantCreate) createSpec() (*Tenant, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.TakenAt(); ok {
 		_spec.SetField(tenant.FieldTakenAt, field.TypeTime, value)
 		_node.TakenAt = &value
+	}
+	if value, ok := _c.mutation.WantedAt(); ok {
+		_spec.SetField(tenant.FieldWantedAt, field.TypeTime, value)
+		_node.WantedAt = value
 	}
 	if value, ok := _c.mutation.CreatedAt(); ok {
 		_spec.SetField(tenant.FieldCreatedAt, field.TypeTime, value)
@@ -620,6 +642,18 @@ func (u *TenantUpsert) UpdateTakenAt() *TenantUpsert {
 // ClearTakenAt clears the value of the "taken_at" field.
 func (u *TenantUpsert) ClearTakenAt() *TenantUpsert {
 	u.SetNull(tenant.FieldTakenAt)
+	return u
+}
+
+// SetWantedAt sets the "wanted_at" field.
+func (u *TenantUpsert) SetWantedAt(v time.Time) *TenantUpsert {
+	u.Set(tenant.FieldWantedAt, v)
+	return u
+}
+
+// UpdateWantedAt sets the "wanted_at" field to the value that was provided on create.
+func (u *TenantUpsert) UpdateWantedAt() *TenantUpsert {
+	u.SetExcluded(tenant.FieldWantedAt)
 	return u
 }
 
@@ -864,6 +898,20 @@ func (u *TenantUpsertOne) UpdateTakenAt() *TenantUpsertOne {
 func (u *TenantUpsertOne) ClearTakenAt() *TenantUpsertOne {
 	return u.Update(func(s *TenantUpsert) {
 		s.ClearTakenAt()
+	})
+}
+
+// SetWantedAt sets the "wanted_at" field.
+func (u *TenantUpsertOne) SetWantedAt(v time.Time) *TenantUpsertOne {
+	return u.Update(func(s *TenantUpsert) {
+		s.SetWantedAt(v)
+	})
+}
+
+// UpdateWantedAt sets the "wanted_at" field to the value that was provided on create.
+func (u *TenantUpsertOne) UpdateWantedAt() *TenantUpsertOne {
+	return u.Update(func(s *TenantUpsert) {
+		s.UpdateWantedAt()
 	})
 }
 
@@ -1277,6 +1325,20 @@ func (u *TenantUpsertBulk) UpdateTakenAt() *TenantUpsertBulk {
 func (u *TenantUpsertBulk) ClearTakenAt() *TenantUpsertBulk {
 	return u.Update(func(s *TenantUpsert) {
 		s.ClearTakenAt()
+	})
+}
+
+// SetWantedAt sets the "wanted_at" field.
+func (u *TenantUpsertBulk) SetWantedAt(v time.Time) *TenantUpsertBulk {
+	return u.Update(func(s *TenantUpsert) {
+		s.SetWantedAt(v)
+	})
+}
+
+// UpdateWantedAt sets the "wanted_at" field to the value that was provided on create.
+func (u *TenantUpsertBulk) UpdateWantedAt() *TenantUpsertBulk {
+	return u.Update(func(s *TenantUpsert) {
+		s.UpdateWantedAt()
 	})
 }
 

@@ -186,6 +186,20 @@ func (_u *TenantUpdate) ClearTakenAt() *TenantUpdate {
 	return _u
 }
 
+// SetWantedAt sets the "wanted_at" field.
+func (_u *TenantUpdate) SetWantedAt(v time.Time) *TenantUpdate {
+	_u.mutation.SetWantedAt(v)
+	return _u
+}
+
+// SetNillableWantedAt sets the "wanted_at" field if the given value is not nil.
+func (_u *TenantUpdate) SetNillableWantedAt(v *time.Time) *TenantUpdate {
+	if v != nil {
+		_u.SetWantedAt(*v)
+	}
+	return _u
+}
+
 // SetUpdatedAt sets the "updated_at" field.
 func (_u *TenantUpdate) SetUpdatedAt(v time.Time) *TenantUpdate {
 	_u.mutation.SetUpdatedAt(v)
@@ -289,6 +303,9 @@ func (_u *TenantUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if _u.mutation.TakenAtCleared() {
 		_spec.ClearField(tenant.FieldTakenAt, field.TypeTime)
+	}
+	if value, ok := _u.mutation.WantedAt(); ok {
+		_spec.SetField(tenant.FieldWantedAt, field.TypeTime, value)
 	}
 	if value, ok := _u.mutation.UpdatedAt(); ok {
 		_spec.SetField(tenant.FieldUpdatedAt, field.TypeTime, value)
@@ -471,6 +488,20 @@ func (_u *TenantUpdateOne) ClearTakenAt() *TenantUpdateOne {
 	return _u
 }
 
+// SetWantedAt sets the "wanted_at" field.
+func (_u *TenantUpdateOne) SetWantedAt(v time.Time) *TenantUpdateOne {
+	_u.mutation.SetWantedAt(v)
+	return _u
+}
+
+// SetNillableWantedAt sets the "wanted_at" field if the given value is not nil.
+func (_u *TenantUpdateOne) SetNillableWantedAt(v *time.Time) *TenantUpdateOne {
+	if v != nil {
+		_u.SetWantedAt(*v)
+	}
+	return _u
+}
+
 // SetUpdatedAt sets the "updated_at" field.
 func (_u *TenantUpdateOne) SetUpdatedAt(v time.Time) *TenantUpdateOne {
 	_u.mutation.SetUpdatedAt(v)
@@ -604,6 +635,9 @@ func (_u *TenantUpdateOne) sqlSave(ctx context.Context) (_node *Tenant, err erro
 	}
 	if _u.mutation.TakenAtCleared() {
 		_spec.ClearField(tenant.FieldTakenAt, field.TypeTime)
+	}
+	if value, ok := _u.mutation.WantedAt(); ok {
+		_spec.SetField(tenant.FieldWantedAt, field.TypeTime, value)
 	}
 	if value, ok := _u.mutation.UpdatedAt(); ok {
 		_spec.SetField(tenant.FieldUpdatedAt, field.TypeTime, value)

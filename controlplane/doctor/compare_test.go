@@ -61,7 +61,7 @@ func newKnown() *known {
 			isolation = controlplane.IsolationDatabase
 		}
 		k.residents = append(k.residents, resident{ID: "ten_" + slug, Slug: slug, State: controlplane.TenantActive, Settled: true, Isolation: isolation,
-			Version: "2", ReleaseID: "v1", CreatedAt: noon.Add(-time.Hour), UpdatedAt: noon.Add(-time.Hour), ClusterID: "c", DatabaseID: at, Schema: "t_" + slug,
+			Version: "2", ReleaseID: "v1", WantedAt: noon.Add(-time.Hour), UpdatedAt: noon.Add(-time.Hour), ClusterID: "c", DatabaseID: at, Schema: "t_" + slug,
 			Role: "t_" + slug + "_app", Logins: controlplane.Logins{"t_" + slug + "_a", "t_" + slug + "_b"}, Generation: 1})
 	}
 	return k
@@ -112,7 +112,7 @@ func TestCompare(t *testing.T) {
 		}, []string{"home_without_tenant globex t_old"}},
 		"a home that is being made: its tenant is in the catalog afterwards": {func(w *world) {
 			w.inside("d_1").schemas = append(w.inside("d_1").schemas, pg.FoundSchema{Name: "t_new"})
-			w.after.residents = append(w.after.residents, resident{ID: "ten_new", DatabaseID: "d_1", ClusterID: "c", Schema: "t_new", CreatedAt: noon, UpdatedAt: noon})
+			w.after.residents = append(w.after.residents, resident{ID: "ten_new", DatabaseID: "d_1", ClusterID: "c", Schema: "t_new", WantedAt: noon, UpdatedAt: noon})
 		}, nil},
 		"a home that is being unmade: its tenant was in the catalog before": {func(w *world) {
 			w.after.residents = slices.DeleteFunc(w.after.residents, func(r resident) bool { return r.Slug == "acme" })
@@ -152,7 +152,7 @@ func TestCompare(t *testing.T) {
 		"a role that is not marked as ours": {func(w *world) { w.addRoles("", pg.Ties{}, "t_lost_a") }, nil},
 		"roles of a tenant that is being made": {func(w *world) {
 			w.addRoles("t_new", pg.Ties{}, "t_new_app")
-			w.after.residents = append(w.after.residents, resident{ID: "ten_new", DatabaseID: "d_1", ClusterID: "c", Schema: "t_new", Role: "t_new_app", CreatedAt: noon, UpdatedAt: noon})
+			w.after.residents = append(w.after.residents, resident{ID: "ten_new", DatabaseID: "d_1", ClusterID: "c", Schema: "t_new", Role: "t_new_app", WantedAt: noon, UpdatedAt: noon})
 		}, nil},
 
 		// In the catalog and not on the cluster.
@@ -216,10 +216,10 @@ func TestCompare(t *testing.T) {
 			w.both(func(k *known) { k.tenant("acme").Settled = false })
 		}, []string{"unsettled_tenant acme t_acme mends"}},
 		"one that somebody works on": {func(w *world) {
-			w.both(func(k *known) { r := k.tenant("acme"); r.Settled, r.Attended = false, true })
+			w.both(func(k *known) { r := k.tenant("acme"); r.Settled, r.Attended, r.WantedAt = false, true, noon.Add(-2*grace+time.Second) })
 		}, nil},
 		"a tenant that was only just touched": {func(w *world) {
-			w.both(func(k *known) { r := k.tenant("acme"); r.Settled, r.UpdatedAt = false, noon.Add(-grace/2) })
+			w.both(func(k *known) { r := k.tenant("acme"); r.Settled, r.UpdatedAt, r.WantedAt = false, noon.Add(-grace/2), noon.Add(-grace/2) })
 		}, nil},
 		"a tenant that is stuck": {func(w *world) {
 			w.both(func(k *known) {
@@ -227,6 +227,18 @@ func TestCompare(t *testing.T) {
 				r.State, r.Settled, r.UpdatedAt = controlplane.TenantProvisioning, false, noon
 			})
 		}, []string{"stuck_tenant acme t_acme"}},
+		"a suspension that fails again and again": {func(w *world) {
+			w.both(func(k *known) {
+				r := k.tenant("acme")
+				r.State, r.Settled, r.Attended, r.UpdatedAt = controlplane.TenantSuspended, false, true, noon
+			})
+		}, []string{"stuck_tenant acme t_acme"}},
+		"one that somebody has only just asked for": {func(w *world) {
+			w.both(func(k *known) {
+				r := k.tenant("acme")
+				r.State, r.Settled, r.Attended, r.UpdatedAt, r.WantedAt = controlplane.TenantSuspended, false, true, noon, noon
+			})
+		}, nil},
 		"an alarm": {func(w *world) {
 			w.after.clusters[0].Flow.Alarm = &controlplane.Alarm{Message: "no room", Since: noon}
 		}, []string{"alarm  "}},

@@ -110,7 +110,7 @@ func TestDoctorMendsWhatIsSafe(t *testing.T) {
 		f.stamp("globex", "1")
 		f.Exec("hooli", `INSERT INTO notes VALUES (1, 'a', 1), (2, 'a', 2)`)
 		f.buildInvalid("hooli")
-		f.inCatalog(`UPDATE tenants SET settled = false, updated_at = now() - interval '1 hour', created_at = now() - interval '1 hour' WHERE slug = 'initech'`)
+		f.inCatalog(`UPDATE tenants SET settled = false, updated_at = now() - interval '1 hour', wanted_at = now() - interval '1 hour' WHERE slug = 'initech'`)
 		f.inCatalog(`INSERT INTO rollouts (id, state, release_id, version, batch_size, concurrency, created_by) VALUES ('r_x', 'running', $1, '2', 1, 1, 'x')`, f.releaseID("v1"))
 		f.inCatalog(`INSERT INTO batches (rollout_id, number, cluster_id, direction, state, worker, epoch, lease_until)
 			SELECT 'r_x', 1, id, 'up', 'running', 'dead/1', 1, now() - interval '1 hour' FROM clusters`)
@@ -279,11 +279,11 @@ func TestDoctorNamesWhatIsWrongInTheCatalogItself(t *testing.T) {
 	t.Parallel()
 	p := controlplanetest.Open(t, controlplanetest.Options{Idle: true})
 	f := &fixture{Plane: p, t: t}
-	f.inCatalog(`INSERT INTO tenants (id, slug, state, settled, isolation, created_at, updated_at, failure) VALUES
+	f.inCatalog(`INSERT INTO tenants (id, slug, state, settled, isolation, wanted_at, updated_at, failure) VALUES
 		('ten_1', 'stuck', 'provisioning', false, 'schema', now() - interval '1 hour', now(), '{"message": "no room"}'),
 		('ten_2', 'idle', 'suspended', false, 'schema', now() - interval '1 hour', now() - interval '1 hour', NULL),
 		('ten_3', 'fresh', 'provisioning', false, 'schema', now(), now(), NULL),
-		('ten_4', 'worked-on', 'suspended', false, 'schema', now() - interval '1 hour', now() - interval '1 hour', NULL)`)
+		('ten_4', 'worked-on', 'suspended', false, 'schema', now() - interval '8 minutes', now() - interval '8 minutes', NULL)`)
 	f.inCatalog(`INSERT INTO workers (id, seen_at) VALUES ('host/1', now() - interval '1 minute'), ('host/2', now())`)
 	if _, err := f.Catalog().Exec(t.Context(), `SELECT pg_advisory_lock(hashtextextended('tenant ten_4', 0))`); err != nil {
 		t.Fatal(err)

@@ -40,7 +40,7 @@ type resident struct {
 	Version    string
 	ReleaseID  string
 	Failure    string
-	CreatedAt  time.Time
+	WantedAt   time.Time // since when it is to be in its state
 	UpdatedAt  time.Time
 	ClusterID  string // "" with the rest of the placement: it has none
 	DatabaseID string

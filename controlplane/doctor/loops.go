@@ -8,7 +8,8 @@ import (
 	"github.com/manorhq/manor/controlplane"
 )
 
-// stuckAfter is how long making a home may take before somebody asks.
+// stuckAfter is how long making, closing or removing a home may take before
+// somebody asks.
 const stuckAfter = 10 * time.Minute
 
 // loops finds what is in the catalog's own rows: work that nobody does.
@@ -34,13 +35,17 @@ func (c *comparison) unsettled(r *resident) {
 		return
 	}
 	rests := c.after.at.Sub(r.UpdatedAt) > grace && !r.Attended && c.unchanged(r)
+	overdue := c.after.at.Sub(r.WantedAt) > stuckAfter
 	f := c.about(controlplane.FindingUnsettledTenant, r)
 	switch {
-	case r.State == controlplane.TenantProvisioning && c.after.at.Sub(r.CreatedAt) > stuckAfter:
+	case r.State == controlplane.TenantProvisioning && overdue:
 		f.Kind = controlplane.FindingStuckTenant
-		f.Message = fmt.Sprintf("tenant %s has been in provisioning for %s", r.Slug, since(c.after.at, r.CreatedAt))
+		f.Message = fmt.Sprintf("tenant %s has been in provisioning for %s", r.Slug, since(c.after.at, r.WantedAt))
 	case rests:
 		f.Message = fmt.Sprintf("tenant %s is %s, and its home is not: nobody has worked on it for %s", r.Slug, r.State, since(c.after.at, r.UpdatedAt))
+	case overdue:
+		f.Kind = controlplane.FindingStuckTenant
+		f.Message = fmt.Sprintf("tenant %s is to be %s for %s, and its home is not yet", r.Slug, r.State, since(c.after.at, r.WantedAt))
 	default:
 		return
 	}

@@ -62,7 +62,7 @@ func (k *known) read(ctx context.Context, tx pgx.Tx) (err error) {
 // readResidents reads the tenants that have a home, or are to have one, or of
 // whose home something may be left.
 const readResidents = `
-	SELECT n.id, n.slug, n.state, n.settled, n.isolation, n.version, n.release_id, coalesce(n.failure ->> 'message', ''), n.created_at, n.updated_at,
+	SELECT n.id, n.slug, n.state, n.settled, n.isolation, n.version, n.release_id, coalesce(n.failure ->> 'message', ''), n.wanted_at, n.updated_at,
 		coalesce(p.cluster_id, ''), coalesce(p.database_id, ''), coalesce(p.schema, ''), coalesce(p.role, ''),
 		coalesce(p.logins, '["", ""]'), coalesce(p.generation, 0), coalesce(t.rollout_id, ''), false
 	FROM tenants n LEFT JOIN placements p ON p.tenant_id = n.id
@@ -85,7 +85,7 @@ const grace = 5 * time.Minute
 func (s *Service) attended(ctx context.Context, k *known) error {
 	var names []string
 	for i := range k.residents {
-		if r := &k.residents[i]; !r.Settled && k.at.Sub(r.CreatedAt) > grace {
+		if r := &k.residents[i]; !r.Settled && k.at.Sub(r.WantedAt) > grace {
 			names = append(names, tenant.LockName(r.ID))
 		}
 	}

@@ -170,7 +170,7 @@ func mergeLabels(labels, changes controlplane.Labels) controlplane.Labels {
 // settleLater moves a tenant to a state and enqueues what brings the cluster
 // there.
 func (s *Service) settleLater(ctx context.Context, tx *catalog.Tx, row *ent.Tenant, to controlplane.TenantState) error {
-	err := row.Update().SetState(to).SetSettled(false).ClearFailure().SetUpdatedAt(time.Now()).Exec(ctx)
+	err := row.Update().SetState(to).SetSettled(false).SetWantedAt(time.Now()).ClearFailure().SetUpdatedAt(time.Now()).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("store tenant %s: %w", row.Slug, err)
 	}

@@ -363,6 +363,7 @@ var (
 		{Name: "failure", Type: field.TypeJSON, Nullable: true},
 		{Name: "worker", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "taken_at", Type: field.TypeTime, Nullable: true},
+		{Name: "wanted_at", Type: field.TypeTime, Default: schema.Expr("now()")},
 		{Name: "created_at", Type: field.TypeTime, Default: schema.Expr("now()")},
 		{Name: "updated_at", Type: field.TypeTime, Default: schema.Expr("now()")},
 	}
@@ -401,7 +402,7 @@ var (
 			{
 				Name:    "tenant_unsettled",
 				Unique:  false,
-				Columns: []*schema.Column{TenantsColumns[15]},
+				Columns: []*schema.Column{TenantsColumns[16]},
 				Annotation: &entsql.IndexAnnotation{
 					Where: "NOT settled",
 				},

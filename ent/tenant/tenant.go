@@ -40,6 +40,8 @@ const (
 	FieldWorker = "worker"
 	// FieldTakenAt holds the string denoting the taken_at field in the database.
 	FieldTakenAt = "taken_at"
+	// FieldWantedAt holds the string denoting the wanted_at field in the database.
+	FieldWantedAt = "wanted_at"
 	// FieldCreatedAt holds the string denoting the created_at field in the database.
 	FieldCreatedAt = "created_at"
 	// FieldUpdatedAt holds the string denoting the updated_at field in the database.
@@ -64,6 +66,7 @@ var Columns = []string{
 	FieldFailure,
 	FieldWorker,
 	FieldTakenAt,
+	FieldWantedAt,
 	FieldCreatedAt,
 	FieldUpdatedAt,
 }
@@ -95,6 +98,8 @@ var (
 	DefaultReleaseID string
 	// DefaultWorker holds the default value on creation for the "worker" field.
 	DefaultWorker string
+	// DefaultWantedAt holds the default value on creation for the "wanted_at" field.
+	DefaultWantedAt func() time.Time
 	// DefaultCreatedAt holds the default value on creation for the "created_at" field.
 	DefaultCreatedAt func() time.Time
 	// DefaultUpdatedAt holds the default value on creation for the "updated_at" field.
@@ -166,6 +171,11 @@ func ByWorker(opts ...sql.OrderTermOption) OrderOption {
 // ByTakenAt orders the results by the taken_at field.
 func ByTakenAt(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldTakenAt, opts...).ToFunc()
+}
+
+// ByWantedAt orders the results by the wanted_at field.
+func ByWantedAt(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldWantedAt, opts...).ToFunc()
 }
 
 // ByCreatedAt orders the results by the created_at field.

@@ -122,6 +122,11 @@ func TakenAt(v time.Time) predicate.Tenant {
 	return predicate.Tenant(sql.FieldEQ(FieldTakenAt, v))
 }
 
+// WantedAt applies equality check predicate on the "wanted_at" field. It's identical to WantedAtEQ.
+func WantedAt(v time.Time) predicate.Tenant {
+	return predicate.Tenant(sql.FieldEQ(FieldWantedAt, v))
+}
+
 // CreatedAt applies equality check predicate on the "created_at" field. It's identical to CreatedAtEQ.
 func CreatedAt(v time.Time) predicate.Tenant {
 	return predicate.Tenant(sql.FieldEQ(FieldCreatedAt, v))
@@ -833,6 +838,46 @@ func TakenAtIsNil() predicate.Tenant {
 // TakenAtNotNil applies the NotNil predicate on the "taken_at" field.
 func TakenAtNotNil() predicate.Tenant {
 	return predicate.Tenant(sql.FieldNotNull(FieldTakenAt))
+}
+
+// WantedAtEQ applies the EQ predicate on the "wanted_at" field.
+func WantedAtEQ(v time.Time) predicate.Tenant {
+	return predicate.Tenant(sql.FieldEQ(FieldWantedAt, v))
+}
+
+// WantedAtNEQ applies the NEQ predicate on the "wanted_at" field.
+func WantedAtNEQ(v time.Time) predicate.Tenant {
+	return predicate.Tenant(sql.FieldNEQ(FieldWantedAt, v))
+}
+
+// WantedAtIn applies the In predicate on the "wanted_at" field.
+func WantedAtIn(vs ...time.Time) predicate.Tenant {
+	return predicate.Tenant(sql.FieldIn(FieldWantedAt, vs...))
+}
+
+// WantedAtNotIn applies the NotIn predicate on the "wanted_at" field.
+func WantedAtNotIn(vs ...time.Time) predicate.Tenant {
+	return predicate.Tenant(sql.FieldNotIn(FieldWantedAt, vs...))
+}
+
+// WantedAtGT applies the GT predicate on the "wanted_at" field.
+func WantedAtGT(v time.Time) predicate.Tenant {
+	return predicate.Tenant(sql.FieldGT(FieldWantedAt, v))
+}
+
+// WantedAtGTE applies the GTE predicate on the "wanted_at" field.
+func WantedAtGTE(v time.Time) predicate.Tenant {
+	return predicate.Tenant(sql.FieldGTE(FieldWantedAt, v))
+}
+
+// WantedAtLT applies the LT predicate on the "wanted_at" field.
+func WantedAtLT(v time.Time) predicate.Tenant {
+	return predicate.Tenant(sql.FieldLT(FieldWantedAt, v))
+}
+
+// WantedAtLTE applies the LTE predicate on the "wanted_at" field.
+func WantedAtLTE(v time.Time) predicate.Tenant {
+	return predicate.Tenant(sql.FieldLTE(FieldWantedAt, v))
 }
 
 // CreatedAtEQ applies the EQ predicate on the "created_at" field.
