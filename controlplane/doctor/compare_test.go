@@ -163,8 +163,8 @@ func TestCompare(t *testing.T) {
 		"one of its logins is gone":         {func(w *world) { w.dropRole("t_acme_b") }, []string{"missing_role acme t_acme_b"}},
 		"the owner of its database is gone": {func(w *world) { w.dropRole("o_1") }, []string{"missing_role  o_1"}},
 		"a tenant that is being unmade": {func(w *world) {
-			w.after.tenant("globex").Settled = false
-			w.after.tenant("globex").UpdatedAt = noon
+			r := w.after.tenant("globex")
+			r.Settled, r.UpdatedAt, r.WantedAt = false, noon, noon
 			delete(w.east().databases, "t_globex")
 			delete(w.found.databases, "d_2")
 			for _, name := range []string{"o_2", "o_2_connect", "t_globex_a", "t_globex_b", "t_globex_app"} {
@@ -216,10 +216,16 @@ func TestCompare(t *testing.T) {
 			w.both(func(k *known) { k.tenant("acme").Settled = false })
 		}, []string{"unsettled_tenant acme t_acme mends"}},
 		"one that somebody works on": {func(w *world) {
-			w.both(func(k *known) { r := k.tenant("acme"); r.Settled, r.Attended, r.WantedAt = false, true, noon.Add(-2*grace+time.Second) })
+			w.both(func(k *known) {
+				r := k.tenant("acme")
+				r.Settled, r.Attended, r.WantedAt = false, true, noon.Add(-2*grace+time.Second)
+			})
 		}, nil},
 		"a tenant that was only just touched": {func(w *world) {
-			w.both(func(k *known) { r := k.tenant("acme"); r.Settled, r.UpdatedAt, r.WantedAt = false, noon.Add(-grace/2), noon.Add(-grace/2) })
+			w.both(func(k *known) {
+				r := k.tenant("acme")
+				r.Settled, r.UpdatedAt, r.WantedAt = false, noon.Add(-grace/2), noon.Add(-grace/2)
+			})
 		}, nil},
 		"a tenant that is stuck": {func(w *world) {
 			w.both(func(k *known) {
