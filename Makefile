@@ -9,7 +9,10 @@ GO ?= go
 # The race detector needs a C compiler and the headers of its library.
 HASH := \#
 RACE ?= $(shell printf '$(HASH)include <stdlib.h>\n' | $$($(GO) env CC) -x c -fsyntax-only - 2>/dev/null && echo -race)
-PKG ?= ./...
+PKG ?=
+# Tests of a whole control plane under faults: without the race detector, which
+# has seen the same code in the tests of its parts, and makes these take minutes more.
+WHOLE = /controlplane/daemon$$|/internal/chaos$$
 # A package has this long; the first one may have to fetch PostgreSQL.
 TIMEOUT ?= 10m
 # Most tests wait for servers and for each other: more at a time than cores.
@@ -25,9 +28,12 @@ endif
 demo: build ## the main job before your eyes, on PostgreSQL servers of its own
 	$(GO) run ./internal/demo -manor bin/manor
 
+TEST = $(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test -parallel $(PARALLEL) -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)')
+
 .PHONY: test
 test: ## all tests, with -race where there is a C compiler [PG=18] [PKG=./controlplane/pg] [RUN=TestName]
-	$(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test $(RACE) -parallel $(PARALLEL) -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)') $(PKG)
+	$(TEST) $(RACE) $(if $(PKG),$(PKG),$$($(GO) list ./... | grep -vE '$(WHOLE)'))
+	$(if $(PKG),,$(TEST) $$($(GO) list ./... | grep -E '$(WHOLE)'))
 
 .PHONY: check
 check: check-fmt check-vet check-staticcheck check-arch check-tidy check-generated ## gofmt, vet, staticcheck, import rules, go.mod tidy, generated code current

@@ -14,6 +14,9 @@ import (
 // closed before its place counts as free all the same.
 const lingerFor = 10 * time.Second
 
+// placePatience is how long a connection may wait for one that makes room for it.
+const placePatience = 15 * time.Second
+
 // line opens the network connections of one session: its own, and those that
 // others open with its configuration.
 type line struct {
@@ -21,6 +24,36 @@ type line struct {
 	dial   pgconn.DialFunc
 	conn   *pgconn.PgConn // nil until there is a session
 	socket *socket        // the session's own
+
+	reserved bool // there is a place for what is dialled next
+	age      int  // of the pool, when it was reserved
+}
+
+// reserve waits for a place for the session's connection: that is no part of
+// the time that logging in may take.
+func (l *line) reserve(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, placePatience)
+	defer cancel()
+	l.age, err = l.pool.enter(ctx)
+	l.reserved = err == nil
+	return err
+}
+
+// release gives back a place that nothing was dialled for.
+func (l *line) release() {
+	if l.reserved {
+		l.reserved = false
+		l.pool.leave(nil)
+	}
+}
+
+// enter takes the place that was reserved, or waits for one.
+func (l *line) enter(ctx context.Context) (age int, err error) {
+	if l.reserved {
+		l.reserved = false
+		return l.age, nil
+	}
+	return l.pool.enter(ctx)
 }
 
 // Dial is a pgconn.DialFunc. A connection is opened when there is a place for
@@ -61,7 +94,7 @@ func (l *line) cancels() bool {
 
 // open opens a connection in a place of the pool's.
 func (l *line) open(ctx context.Context, network, address string, seated bool) (*socket, error) {
-	age, err := l.pool.enter(ctx)
+	age, err := l.enter(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -253,6 +253,10 @@ func (p *pool) connect(ctx context.Context, w *Way) (*session, error) {
 		return nil, err
 	}
 	l := &line{pool: p, dial: config.DialFunc}
+	if err := l.reserve(ctx); err != nil {
+		return nil, err
+	}
+	defer l.release()
 	config.DialFunc = l.Dial
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
