@@ -83,7 +83,9 @@ func (t *leased) fencedAt(l *lease, actual string) *result {
 	t.Target, t.was, t.fenced = &row, controlplane.TargetPending, true
 	switch {
 	case !t.tenant.State.Migratable():
-		return closed(l, *t)
+		r := closed(l, *t)
+		r.answered = true
+		return r
 	case t.Attempts >= maxAttempts: // or it would take one worker after the other with it
 		return &result{Status: failedIn(l), Version: actual, answered: true, Failure: &controlplane.Failure{
 			Message: fmt.Sprintf("given up after %d attempts: in the last one its worker or its connection was lost (see the logs of the workers)", t.Attempts)}}
