@@ -33,7 +33,7 @@ demo: build ## the main job before your eyes, on PostgreSQL servers of its own
 TEST = $(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test -parallel $(PARALLEL) -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)')
 
 .PHONY: test
-test: ## all tests, with -race where there is a C compiler [PG=18] [PKG=./controlplane/pg] [RUN=TestName]
+test: ## the tests but chaos, with -race (not the whole planes) where there is a C compiler [PG=18] [PKG=./controlplane/pg] [RUN=TestName]
 	$(TEST) $(RACE) $(if $(PKG),$(PKG),$$($(GO) list ./... | grep -vE '$(WHOLE)|$(APART)'))
 	$(if $(PKG),,$(TEST) $$($(GO) list ./... | grep -E '$(WHOLE)'))
 

@@ -15,8 +15,8 @@ const (
 	// how long the catalog may take to answer.
 	lockBeat = 3 * time.Second
 	// lockSilence is for how long a holder of whom nothing is heard keeps its lock.
-	// Longer than a cluster keeps a session of whom it hears nothing: what a
-	// process that was stopped had begun there is over before others begin.
+	// Longer than a cluster keeps a session that does nothing. A statement under
+	// way goes on: what it does is fenced by the marker, or may be done twice.
 	lockSilence = 17 * time.Second
 )
 

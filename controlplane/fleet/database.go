@@ -245,15 +245,8 @@ func named(row *ent.Database) pg.Database {
 	return pg.Database{Name: row.Name, Owner: row.Owner, Connect: row.ConnectRole}
 }
 
-// DropDatabase drops a database that holds no home any more, however far an
-// earlier attempt came. One that holds any, this catalog's or not, is refused.
-// Its row stays.
-func (s *Service) DropDatabase(ctx context.Context, row *ent.Database) error {
-	return s.DropDatabaseIf(ctx, row, pg.ProveEmpty)
-}
-
-// DropDatabaseIf is DropDatabase with another condition. may looks at what is in
-// the database as its owner; what it locks stays locked until nobody gets in
+// DropDatabaseIf drops a database, however far an earlier attempt came. Its row
+// stays. may looks at what is in the database as its owner, such as [pg.ProveEmpty]; what it locks stays locked until nobody gets in
 // any more. It is not asked of what is not made yet, or was closed by an earlier
 // attempt; nil asks nothing.
 func (s *Service) DropDatabaseIf(ctx context.Context, row *ent.Database, may func(context.Context, pgx.Tx) error) error {

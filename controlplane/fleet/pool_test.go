@@ -75,7 +75,7 @@ func TestOwnersAreTheWaysIntoTheirDatabases(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		if err := p.DropDatabase(t.Context(), row); err != nil { // also while a connection to it is open
+		if err := p.DropDatabaseIf(t.Context(), row, pg.ProveEmpty); err != nil { // also while a connection to it is open
 			t.Error(err)
 		}
 	}

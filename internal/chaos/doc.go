@@ -13,7 +13,7 @@
 // seed that is printed, while rollouts go up and down and tenants come and go.
 //
 //	make chaos                                  all points and pairs of them, and ten minutes
-//	go test ./internal/chaos                    every n-th point, a few seconds
+//	go test ./internal/chaos                    every n-th point, some minutes
 //	go test ./internal/chaos -run 'Point/schema/rollout' -point 'rollout.report.commit#2'
 //	go test ./internal/chaos -run Random -seed 42
 //
