@@ -12,9 +12,7 @@ RACE ?= $(shell printf '$(HASH)include <stdlib.h>\n' | $$($(GO) env CC) -x c -fs
 PKG ?=
 # Tests of a whole control plane under faults: without the race detector, which
 # has seen the same code in the tests of its parts, and makes these take minutes more.
-WHOLE = /controlplane/daemon$$
-# What `make chaos` runs, in its own time.
-APART = /internal/chaos$$
+WHOLE = /controlplane/daemon$$|/internal/chaos$$
 # A package has this long; the first one may have to fetch PostgreSQL.
 TIMEOUT ?= 10m
 # Most tests wait for servers and for each other: more at a time than cores.
@@ -33,8 +31,8 @@ demo: build ## the main job before your eyes, on PostgreSQL servers of its own
 TEST = $(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test -parallel $(PARALLEL) -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)')
 
 .PHONY: test
-test: ## the tests but chaos, with -race (not the whole planes) where there is a C compiler [PG=18] [PKG=./controlplane/pg] [RUN=TestName]
-	$(TEST) $(RACE) $(if $(PKG),$(PKG),$$($(GO) list ./... | grep -vE '$(WHOLE)|$(APART)'))
+test: ## the tests, with -race (not the whole planes) where there is a C compiler [PG=18] [PKG=./controlplane/pg] [RUN=TestName]
+	$(TEST) $(RACE) $(if $(PKG),$(PKG),$$($(GO) list ./... | grep -vE '$(WHOLE)'))
 	$(if $(PKG),,$(TEST) $$($(GO) list ./... | grep -E '$(WHOLE)'))
 
 .PHONY: check

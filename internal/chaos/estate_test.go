@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/controlplanetest"
@@ -17,12 +18,18 @@ import (
 type estate struct {
 	*controlplanetest.Plane
 	t        *testing.T
+	catalog  *pgxpool.Pool
 	clusters map[string]*devpg.Server // by name
 }
 
 func newEstate(t *testing.T, clusters ...string) *estate {
 	t.Helper()
-	e := &estate{controlplanetest.Open(t, controlplanetest.Options{Idle: true}), t, map[string]*devpg.Server{}}
+	e := &estate{Plane: controlplanetest.Open(t, controlplanetest.Options{Idle: true}), t: t, clusters: map[string]*devpg.Server{}}
+	var err error
+	if e.catalog, err = pgxpool.New(t.Context(), e.Config.Catalog.Reveal()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.catalog.Close)
 	for _, name := range clusters {
 		e.clusters[name] = pgtest.NewServer(t, devpg.Config{})
 		e.AddServer(name, e.clusters[name])
@@ -51,12 +58,7 @@ func (e *estate) lapse() {
 // tell changes the catalog behind the control plane's back.
 func (e *estate) tell(statement string) {
 	e.t.Helper()
-	ctx := e.t.Context()
-	err := connected(ctx, e.Config.Catalog.Reveal(), func(conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, statement)
-		return err
-	})
-	if err != nil {
+	if _, err := e.catalog.Exec(e.t.Context(), statement); err != nil {
 		e.t.Fatalf("%s: %v", statement, err)
 	}
 }
@@ -104,26 +106,33 @@ func (e *estate) gone(id string) func() (bool, error) {
 // ask puts a question to the catalog that no door answers.
 func (e *estate) ask(query string, args ...any) answer {
 	e.t.Helper()
-	return answer{e, e.Config.Catalog.Reveal(), query, args}
+	return answer{e, query, args, func(ctx context.Context, f func(*pgx.Conn) error) error {
+		return e.catalog.AcquireFunc(ctx, func(conn *pgxpool.Conn) error { return f(conn.Conn()) })
+	}}
 }
 
-// askOn puts a question to a database of a cluster, as a superuser.
+// askOn puts a question to a database of a cluster, as a superuser, over a
+// connection of its own: nothing of the test's is left where a drill may drop a
+// database.
 func (e *estate) askOn(cluster, database, query string, args ...any) answer {
 	e.t.Helper()
-	return answer{e, e.clusters[cluster].URL(database), query, args}
+	return answer{e, query, args, func(ctx context.Context, f func(*pgx.Conn) error) error {
+		return connected(ctx, e.clusters[cluster].URL(database), f)
+	}}
 }
 
-// answer is one row, over a connection of its own: nothing of the test's is
-// left where a drill may drop a database.
+// answer is what a query returns over a connection that lend lends.
 type answer struct {
-	e          *estate
-	url, query string
-	args       []any
+	e     *estate
+	query string
+	args  []any
+	lend  func(context.Context, func(*pgx.Conn) error) error
 }
 
+// Scan reads the answer's one row.
 func (a answer) Scan(into ...any) error {
 	ctx := a.e.t.Context()
-	return connected(ctx, a.url, func(conn *pgx.Conn) error {
+	return a.lend(ctx, func(conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, a.query, a.args...).Scan(into...)
 	})
 }
@@ -133,7 +142,7 @@ func (a answer) lines() []string {
 	a.e.t.Helper()
 	ctx := a.e.t.Context()
 	var lines []string
-	err := connected(ctx, a.url, func(conn *pgx.Conn) (err error) {
+	err := a.lend(ctx, func(conn *pgx.Conn) (err error) {
 		rows, _ := conn.Query(ctx, a.query, a.args...)
 		lines, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		return err

@@ -171,6 +171,21 @@ func (s *storm) subside() {
 		}
 	}
 	began := time.Now()
+	s.settle()
+	if s.purgeInterrupted() {
+		s.settle()
+	}
+	for _, w := range s.workers {
+		w.kill()
+	}
+	s.lapse()
+	s.t.Logf("everything rests %s after the last blow", time.Since(began).Round(time.Second))
+}
+
+// settle waits until there is nothing to do.
+func (s *storm) settle() {
+	s.t.Helper()
+	began := time.Now()
 	var open []string
 	for len(open) > 0 || began.Add(time.Second).After(time.Now()) {
 		if time.Since(began) > subsiding {
@@ -185,11 +200,27 @@ func (s *storm) subside() {
 			UNION ALL SELECT 'tenant ' || slug || ' is not settled: ' || coalesce(failure::text, '') FROM tenants WHERE NOT settled`).lines()
 		pause(s.t.Context(), rand.New(rand.NewPCG(0, 0)), 200*time.Millisecond)
 	}
-	for _, w := range s.workers {
-		w.kill()
+}
+
+// purgeInterrupted purges the tenants whose deletion came in the middle of a
+// file that runs statement by statement: no rollout works on them any more, and
+// what is half done stays so until they go or come back.
+func (s *storm) purgeInterrupted() (some bool) {
+	s.t.Helper()
+	for _, slug := range s.ask("SELECT slug FROM tenants WHERE state = 'deleting' ORDER BY 1").lines() {
+		tenant, err := s.ShowTenant(s.t.Context(), slug)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if partial := s.stands(tenant).partial; len(partial) > 0 {
+			s.t.Logf("%s was deleted in the middle of %v", slug, partial)
+			if _, err := s.PurgeTenant(s.t.Context(), slug, slug, false); err != nil {
+				s.t.Fatal(err)
+			}
+			some = true
+		}
 	}
-	s.lapse()
-	s.t.Logf("everything rests %s after the last blow", time.Since(began).Round(time.Second))
+	return some
 }
 
 // misreported are tenants that the catalog has elsewhere than the last target
