@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -135,34 +136,33 @@ func TestRequirement05KilledWhileTheServerRunsAnyStatement(t *testing.T) {
 	})
 }
 
-// building kills a worker while the server builds an index concurrently, and
-// returns the backend that builds it, with a transaction of the writer's in its
-// way.
-func (b *block) building(d drill, v, writer *visitor) (builder int) {
+// building has a worker's backend build an index concurrently, with a
+// transaction of the writer's in its way.
+func (b *block) building(d drill, v, writer *visitor) (victim *worker, builder int) {
 	b.t.Helper()
 	last := gatesUp[len(gatesUp)-2]
 	v.shut(last) // to get in between the file before and the build
 	d.start()
-	victim := b.worker("", "")
+	victim = b.worker("", "")
 	v.sees("the file before waits", waitingAt, last)
 	writer.exec("BEGIN")
 	writer.exec("INSERT INTO " + v.tenant.Placement.Schema + ".notes VALUES (1000, 'under way', 1)")
 	v.open(last)
-	builder = v.sees("the build waits", waitsForOthers)
-	victim.kill()
-	return builder
+	return victim, v.sees("the build waits", waitsForOthers)
 }
 
 func TestRequirement05KilledWhileAnIndexIsBuiltConcurrently(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, like controlplane.NewTenant) {
 		b := newBlock(t, like)
-		for name, end := range map[string]func(v, writer *visitor, builder int){
-			"the server then ends the build": func(v, writer *visitor, builder int) {
+		for name, end := range map[string]func(v, writer *visitor, victim *worker, builder int){
+			"the server then ends the build": func(v, writer *visitor, victim *worker, builder int) {
+				victim.kill()
 				writer.exec("ROLLBACK")
 				v.gone(builder)
 			},
-			"the build is then cancelled": func(v, writer *visitor, builder int) {
+			"the build is then cancelled": func(v, writer *visitor, victim *worker, builder int) {
+				victim.kill()
 				v.exec("SELECT pg_terminate_backend($1)", builder)
 				writer.exec("ROLLBACK")
 				v.gone(builder)
@@ -170,7 +170,8 @@ func TestRequirement05KilledWhileAnIndexIsBuiltConcurrently(t *testing.T) {
 					t.Error("there is no invalid index: the test tests nothing")
 				}
 			},
-			"another worker comes while it goes on": func(v, writer *visitor, builder int) {
+			"another worker comes while it goes on": func(v, writer *visitor, victim *worker, builder int) {
+				victim.signal(syscall.SIGSTOP) // of a dead one the server would soon notice
 				b.lapse()
 				w := b.worker("", "")
 				var target string
@@ -185,13 +186,14 @@ func TestRequirement05KilledWhileAnIndexIsBuiltConcurrently(t *testing.T) {
 					return strings.Contains(target, "MN001"), err
 				})
 				w.kill()
+				victim.kill()
 				writer.exec("ROLLBACK")
 				v.gone(builder)
 			},
 		} {
 			v, writer := b.visit(b.slugs[0]), b.visit(b.slugs[0])
-			builder := b.building(b.up(), v, writer)
-			end(v, writer, builder)
+			victim, builder := b.building(b.up(), v, writer)
+			end(v, writer, victim, builder)
 			v.leave()
 			writer.leave()
 			b.healed(b.up(), "rollout, killed while an index is built; "+name)
