@@ -15,6 +15,7 @@ const (
 	EventReleasePushed  = "release.pushed"
 	EventReleaseDefault = "release.default"
 	EventRolloutChanged = "rollout.changed" // Data a [RolloutEvent]
+	EventWaveChanged    = "wave.changed"    // a wave of a rollout ended, was passed, or a gate was asked; Data a [RolloutEvent]
 	EventBatchProgress  = "batch.progress"  // some of its tenants are done; Data a [RolloutEvent]
 	EventBatchFinished  = "batch.finished"  // Data a [RolloutEvent]
 )

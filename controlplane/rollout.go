@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -50,13 +51,14 @@ type OnError string
 
 // What may be chosen on error.
 const (
-	OnErrorContinue OnError = "continue"
-	OnErrorPause    OnError = "pause"
-	OnErrorRollback OnError = "rollback"
+	OnErrorContinue     OnError = "continue"
+	OnErrorPause        OnError = "pause"
+	OnErrorRollback     OnError = "rollback"
+	OnErrorRollbackWave OnError = "rollback_wave" // only what the present wave changed
 )
 
 // OnErrors are all of them.
-var OnErrors = []OnError{OnErrorContinue, OnErrorPause, OnErrorRollback}
+var OnErrors = []OnError{OnErrorContinue, OnErrorPause, OnErrorRollback, OnErrorRollbackWave}
 
 // Rollout is one run that takes a selection of tenants from the versions they
 // are at to one version.
@@ -72,7 +74,9 @@ type Rollout struct {
 	PerCluster  int          `json:"per_cluster"`  // the same on one cluster; 0: as its flow says
 	PerDatabase int          `json:"per_database"` // the same in one database; 1 if an index is built concurrently
 	OnError     OnError      `json:"on_error"`
-	Targets     int          `json:"targets"` // frozen at start, late ones included
+	Strategy    Strategy     `json:"strategy,omitzero"`
+	Wanted      RolloutState `json:"wanted,omitempty"` // paused or aborted, as soon as nothing is in hand
+	Targets     int          `json:"targets"`          // frozen at start, late ones included
 	Counts      Counts       `json:"counts"`
 	Reason      string       `json:"reason,omitempty"` // why it is paused or failed
 	CreatedBy   string       `json:"created_by"`
@@ -81,6 +85,18 @@ type Rollout struct {
 	// Of an unfinished rollout that was asked for by its id:
 	Clusters []RolloutFlow `json:"clusters,omitempty"`
 	InHand   []InHand      `json:"in_hand,omitempty"` // the tenants worked on for longest
+	// Of one that was asked for by its id:
+	Waves []WaveStatus `json:"waves,omitempty"`
+}
+
+// Now is the wave that a rollout is at, or nil: it has none, or passed all.
+func (r *Rollout) Now() *WaveStatus {
+	for i := range r.Waves {
+		if r.Waves[i].State != WavePassed {
+			return &r.Waves[i]
+		}
+	}
+	return nil
 }
 
 // RolloutFlow is how fast a rollout goes on one cluster, and why.
@@ -100,8 +116,13 @@ type NewRollout struct {
 	Concurrency int     `json:"concurrency,omitempty"`
 	PerCluster  int     `json:"per_cluster,omitempty"`  // 0: as much as the cluster's flow allows
 	PerDatabase int     `json:"per_database,omitempty"` // 0: 4
-	OnError     OnError `json:"on_error,omitempty"`     // default: continue
+	OnError     OnError `json:"on_error,omitempty"`     // default: pause with a budget, else continue
 	DryRun      bool    `json:"dry_run,omitempty"`
+	// What is given above goes before what the strategy says.
+	Strategy *Strategy `json:"strategy,omitempty"`
+	Keep     bool      `json:"keep,omitempty"`         // of a plan: under an id, to be started later
+	Plan     string    `json:"plan,omitempty"`         // id of a kept plan, in place of all the rest: refused if the fleet has moved since
+	UseNamed string    `json:"use_strategy,omitempty"` // one that is kept, by its name
 }
 
 // Defaults and bounds of a rollout's size.
@@ -113,20 +134,26 @@ const (
 	maxConcurrency     = 1000
 )
 
-// Validate fills in the defaults and names the first field that cannot be meant.
+// Validate fills in the defaults, those of the strategy first, and names the
+// first field that cannot be meant.
 func (n *NewRollout) Validate() error {
-	if n.BatchSize == 0 {
-		n.BatchSize = DefaultBatchSize
+	if n.Strategy == nil {
+		n.Strategy = &Strategy{}
 	}
-	if n.Concurrency == 0 {
-		n.Concurrency = DefaultConcurrency
+	if err := n.Strategy.Validate(); err != nil {
+		return err
 	}
-	if n.PerDatabase == 0 {
-		n.PerDatabase = DefaultPerDatabase
+	filled := n.Strategy.Filled()
+	n.Strategy = &filled
+	n.BatchSize = cmp.Or(n.BatchSize, filled.BatchSize, DefaultBatchSize)
+	n.Concurrency = cmp.Or(n.Concurrency, filled.Limits.Total, DefaultConcurrency)
+	n.PerCluster = cmp.Or(n.PerCluster, filled.Limits.PerCluster)
+	n.PerDatabase = cmp.Or(n.PerDatabase, filled.Limits.PerDatabase, DefaultPerDatabase)
+	n.OnError = cmp.Or(n.OnError, filled.OnBreach, OnErrorContinue)
+	if filled.Budget == nil && n.OnError != OnErrorContinue {
+		filled.Budget = &Budget{Failures: 1}
 	}
-	if n.OnError == "" {
-		n.OnError = OnErrorContinue
-	}
+	filled.OnBreach = n.OnError
 	switch {
 	case n.Release == "":
 		return Errorf(Invalid, "the release is missing").WithHint("give --release NAME; `manor release list` lists them")
@@ -139,27 +166,52 @@ func (n *NewRollout) Validate() error {
 	case n.PerDatabase < 1 || n.PerDatabase > maxConcurrency:
 		return Errorf(Invalid, "the limit per database, %d, is not between 1 and %d", n.PerDatabase, maxConcurrency)
 	case !slices.Contains(OnErrors, n.OnError):
-		return Errorf(Invalid, "on-error %q is none of continue, pause, rollback", n.OnError)
+		return Errorf(Invalid, "on-error %q is none of %s", n.OnError, joined(OnErrors))
+	case n.OnError == OnErrorContinue && filled.Budget != nil:
+		return Errorf(Invalid, "on-error continue, and a budget of %s", filled.Budget).WithHint("leave one of them out")
 	}
 	return nil
 }
 
+// PlannedWave is a wave as a plan has it.
+type PlannedWave struct {
+	Name     string         `json:"name"`
+	Tenants  int            `json:"tenants"` // to be changed in it
+	Clusters map[string]int `json:"clusters"`
+	First    []string       `json:"first"` // slugs of some of them
+	Soak     Duration       `json:"soak,omitempty"`
+}
+
 // RolloutPlan is what a rollout is going to do: the answer of a dry run.
 type RolloutPlan struct {
+	ID       string         `json:"id,omitempty"` // of one that was kept, for `rollout start --plan`
 	Release  string         `json:"release"`
 	Version  string         `json:"version"`
 	Tenants  int            `json:"tenants"`
 	Current  int            `json:"current"` // of them, already at the version
 	From     map[string]int `json:"from"`    // tenants by the version they are at
 	Clusters map[string]int `json:"clusters"`
+	Strategy Strategy       `json:"strategy"`
+	Waves    []PlannedWave  `json:"waves"`
 	Batches  int            `json:"batches"`
 	Versions []Version      `json:"versions"` // that will run, of any tenant
 	Skipped  []TenantResult `json:"skipped"`  // selected but not migratable, with the reason
 }
 
+// ToChange is how many tenants a plan changes.
+func (p *RolloutPlan) ToChange() int { return p.Tenants - p.Current - len(p.Skipped) }
+
+// RolloutCommand is what pause, abort, approve and skip take.
+type RolloutCommand struct {
+	Tenants []string `json:"tenants,omitempty"` // to skip, by slug
+	Reason  string   `json:"reason,omitempty"`  // why they are skipped
+	DryRun  bool     `json:"dry_run,omitempty"`
+}
+
 // RollbackRequest is what `rollout rollback` takes.
 type RollbackRequest struct {
 	Tenant string `json:"tenant,omitempty"` // one tenant only, by slug
+	Wave   string `json:"wave,omitempty"`   // one wave only, by name
 	DryRun bool   `json:"dry_run,omitempty"`
 }
 

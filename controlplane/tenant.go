@@ -194,3 +194,16 @@ type FingerprintGroup struct {
 	Tenants     int      `json:"tenants"`
 	Examples    []string `json:"examples"` // up to five slugs
 }
+
+// Pin keeps a tenant at its version: no rollout changes it.
+type Pin struct {
+	Reason    string     `json:"reason"`
+	By        string     `json:"by"`
+	At        time.Time  `json:"at"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"` // from then on it is as if it were not there
+}
+
+// Holds reports whether the pin keeps its tenant where it is. nil never does.
+func (p *Pin) Holds(now time.Time) bool {
+	return p != nil && (p.ExpiresAt == nil || now.Before(*p.ExpiresAt))
+}

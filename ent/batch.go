@@ -23,10 +23,14 @@ type Batch struct {
 	RolloutID string `json:"rollout_id,omitempty"`
 	// Number holds the value of the "number" field.
 	Number int `json:"number,omitempty"`
+	// Wave holds the value of the "wave" field.
+	Wave int `json:"wave,omitempty"`
 	// ClusterID holds the value of the "cluster_id" field.
 	ClusterID string `json:"cluster_id,omitempty"`
 	// DatabaseID holds the value of the "database_id" field.
 	DatabaseID string `json:"database_id,omitempty"`
+	// of all its targets
+	Window int `json:"window,omitempty"`
 	// Direction holds the value of the "direction" field.
 	Direction string `json:"direction,omitempty"`
 	// State holds the value of the "state" field.
@@ -59,7 +63,7 @@ func (*Batch) scanValues(columns []string) ([]any, error) {
 		switch columns[i] {
 		case batch.FieldInHand:
 			values[i] = new([]byte)
-		case batch.FieldID, batch.FieldNumber, batch.FieldEpoch, batch.FieldSize, batch.FieldFinished, batch.FieldParallelism:
+		case batch.FieldID, batch.FieldNumber, batch.FieldWave, batch.FieldWindow, batch.FieldEpoch, batch.FieldSize, batch.FieldFinished, batch.FieldParallelism:
 			values[i] = new(sql.NullInt64)
 		case batch.FieldRolloutID, batch.FieldClusterID, batch.FieldDatabaseID, batch.FieldDirection, batch.FieldState, batch.FieldWorker:
 			values[i] = new(sql.NullString)
@@ -98,6 +102,12 @@ func (_m *Batch) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.Number = int(value.Int64)
 			}
+		case batch.FieldWave:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field wave", values[i])
+			} else if value.Valid {
+				_m.Wave = int(value.Int64)
+			}
 		case batch.FieldClusterID:
 			if value, ok := values[i].(*sql.NullString); !ok {
 				return fmt.Errorf("unexpected type %T for field cluster_id", values[i])
@@ -109,6 +119,12 @@ func (_m *Batch) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field database_id", values[i])
 			} else if value.Valid {
 				_m.DatabaseID = value.String
+			}
+		case batch.FieldWindow:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field window", values[i])
+			} else if value.Valid {
+				_m.Window = int(value.Int64)
 			}
 		case batch.FieldDirection:
 			if value, ok := values[i].(*sql.NullString); !ok {
@@ -222,11 +238,17 @@ func (_m *Batch) String() string {
 	builder.WriteString("number=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Number))
 	builder.WriteString(", ")
+	builder.WriteString("wave=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Wave))
+	builder.WriteString(", ")
 	builder.WriteString("cluster_id=")
 	builder.WriteString(_m.ClusterID)
 	builder.WriteString(", ")
 	builder.WriteString("database_id=")
 	builder.WriteString(_m.DatabaseID)
+	builder.WriteString(", ")
+	builder.WriteString("window=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Window))
 	builder.WriteString(", ")
 	builder.WriteString("direction=")
 	builder.WriteString(_m.Direction)

@@ -35,6 +35,20 @@ func (_c *BatchCreate) SetNumber(v int) *BatchCreate {
 	return _c
 }
 
+// SetWave sets the "wave" field.
+func (_c *BatchCreate) SetWave(v int) *BatchCreate {
+	_c.mutation.SetWave(v)
+	return _c
+}
+
+// SetNillableWave sets the "wave" field if the given value is not nil.
+func (_c *BatchCreate) SetNillableWave(v *int) *BatchCreate {
+	if v != nil {
+		_c.SetWave(*v)
+	}
+	return _c
+}
+
 // SetClusterID sets the "cluster_id" field.
 func (_c *BatchCreate) SetClusterID(v string) *BatchCreate {
 	_c.mutation.SetClusterID(v)
@@ -51,6 +65,20 @@ func (_c *BatchCreate) SetDatabaseID(v string) *BatchCreate {
 func (_c *BatchCreate) SetNillableDatabaseID(v *string) *BatchCreate {
 	if v != nil {
 		_c.SetDatabaseID(*v)
+	}
+	return _c
+}
+
+// SetWindow sets the "window" field.
+func (_c *BatchCreate) SetWindow(v int) *BatchCreate {
+	_c.mutation.SetWindow(v)
+	return _c
+}
+
+// SetNillableWindow sets the "window" field if the given value is not nil.
+func (_c *BatchCreate) SetNillableWindow(v *int) *BatchCreate {
+	if v != nil {
+		_c.SetWindow(*v)
 	}
 	return _c
 }
@@ -228,9 +256,17 @@ func (_c *BatchCreate) ExecX(ctx context.Context) {
 
 // defaults sets the default values of the builder before save.
 func (_c *BatchCreate) defaults() {
+	if _, ok := _c.mutation.Wave(); !ok {
+		v := batch.DefaultWave
+		_c.mutation.SetWave(v)
+	}
 	if _, ok := _c.mutation.DatabaseID(); !ok {
 		v := batch.DefaultDatabaseID
 		_c.mutation.SetDatabaseID(v)
+	}
+	if _, ok := _c.mutation.Window(); !ok {
+		v := batch.DefaultWindow
+		_c.mutation.SetWindow(v)
 	}
 	if _, ok := _c.mutation.State(); !ok {
 		v := batch.DefaultState
@@ -275,6 +311,9 @@ func (_c *BatchCreate) check() error {
 	if _, ok := _c.mutation.Number(); !ok {
 		return &ValidationError{Name: "number", err: errors.New(`ent: missing required field "Batch.number"`)}
 	}
+	if _, ok := _c.mutation.Wave(); !ok {
+		return &ValidationError{Name: "wave", err: errors.New(`ent: missing required field "Batch.wave"`)}
+	}
 	if _, ok := _c.mutation.ClusterID(); !ok {
 		return &ValidationError{Name: "cluster_id", err: errors.New(`ent: missing required field "Batch.cluster_id"`)}
 	}
@@ -285,6 +324,9 @@ func (_c *BatchCreate) check() error {
 	}
 	if _, ok := _c.mutation.DatabaseID(); !ok {
 		return &ValidationError{Name: "database_id", err: errors.New(`ent: missing required field "Batch.database_id"`)}
+	}
+	if _, ok := _c.mutation.Window(); !ok {
+		return &ValidationError{Name: "window", err: errors.New(`ent: missing required field "Batch.window"`)}
 	}
 	if _, ok := _c.mutation.Direction(); !ok {
 		return &ValidationError{Name: "direction", err: errors.New(`ent: missing required field "Batch.direction"`)}
@@ -342,6 +384,10 @@ func (_c *BatchCreate) createSpec() (*Batch, *sqlgraph.CreateSpec) {
 		_spec.SetField(batch.FieldNumber, field.TypeInt, value)
 		_node.Number = value
 	}
+	if value, ok := _c.mutation.Wave(); ok {
+		_spec.SetField(batch.FieldWave, field.TypeInt, value)
+		_node.Wave = value
+	}
 	if value, ok := _c.mutation.ClusterID(); ok {
 		_spec.SetField(batch.FieldClusterID, field.TypeString, value)
 		_node.ClusterID = value
@@ -349,6 +395,10 @@ func (_c *BatchCreate) createSpec() (*Batch, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.DatabaseID(); ok {
 		_spec.SetField(batch.FieldDatabaseID, field.TypeString, value)
 		_node.DatabaseID = value
+	}
+	if value, ok := _c.mutation.Window(); ok {
+		_spec.SetField(batch.FieldWindow, field.TypeInt, value)
+		_node.Window = value
 	}
 	if value, ok := _c.mutation.Direction(); ok {
 		_spec.SetField(batch.FieldDirection, field.TypeString, value)
@@ -476,6 +526,24 @@ func (u *BatchUpsert) AddNumber(v int) *BatchUpsert {
 	return u
 }
 
+// SetWave sets the "wave" field.
+func (u *BatchUpsert) SetWave(v int) *BatchUpsert {
+	u.Set(batch.FieldWave, v)
+	return u
+}
+
+// UpdateWave sets the "wave" field to the value that was provided on create.
+func (u *BatchUpsert) UpdateWave() *BatchUpsert {
+	u.SetExcluded(batch.FieldWave)
+	return u
+}
+
+// AddWave adds v to the "wave" field.
+func (u *BatchUpsert) AddWave(v int) *BatchUpsert {
+	u.Add(batch.FieldWave, v)
+	return u
+}
+
 // SetClusterID sets the "cluster_id" field.
 func (u *BatchUpsert) SetClusterID(v string) *BatchUpsert {
 	u.Set(batch.FieldClusterID, v)
@@ -497,6 +565,24 @@ func (u *BatchUpsert) SetDatabaseID(v string) *BatchUpsert {
 // UpdateDatabaseID sets the "database_id" field to the value that was provided on create.
 func (u *BatchUpsert) UpdateDatabaseID() *BatchUpsert {
 	u.SetExcluded(batch.FieldDatabaseID)
+	return u
+}
+
+// SetWindow sets the "window" field.
+func (u *BatchUpsert) SetWindow(v int) *BatchUpsert {
+	u.Set(batch.FieldWindow, v)
+	return u
+}
+
+// UpdateWindow sets the "window" field to the value that was provided on create.
+func (u *BatchUpsert) UpdateWindow() *BatchUpsert {
+	u.SetExcluded(batch.FieldWindow)
+	return u
+}
+
+// AddWindow adds v to the "window" field.
+func (u *BatchUpsert) AddWindow(v int) *BatchUpsert {
+	u.Add(batch.FieldWindow, v)
 	return u
 }
 
@@ -743,6 +829,27 @@ func (u *BatchUpsertOne) UpdateNumber() *BatchUpsertOne {
 	})
 }
 
+// SetWave sets the "wave" field.
+func (u *BatchUpsertOne) SetWave(v int) *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetWave(v)
+	})
+}
+
+// AddWave adds v to the "wave" field.
+func (u *BatchUpsertOne) AddWave(v int) *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.AddWave(v)
+	})
+}
+
+// UpdateWave sets the "wave" field to the value that was provided on create.
+func (u *BatchUpsertOne) UpdateWave() *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateWave()
+	})
+}
+
 // SetClusterID sets the "cluster_id" field.
 func (u *BatchUpsertOne) SetClusterID(v string) *BatchUpsertOne {
 	return u.Update(func(s *BatchUpsert) {
@@ -768,6 +875,27 @@ func (u *BatchUpsertOne) SetDatabaseID(v string) *BatchUpsertOne {
 func (u *BatchUpsertOne) UpdateDatabaseID() *BatchUpsertOne {
 	return u.Update(func(s *BatchUpsert) {
 		s.UpdateDatabaseID()
+	})
+}
+
+// SetWindow sets the "window" field.
+func (u *BatchUpsertOne) SetWindow(v int) *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetWindow(v)
+	})
+}
+
+// AddWindow adds v to the "window" field.
+func (u *BatchUpsertOne) AddWindow(v int) *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.AddWindow(v)
+	})
+}
+
+// UpdateWindow sets the "window" field to the value that was provided on create.
+func (u *BatchUpsertOne) UpdateWindow() *BatchUpsertOne {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateWindow()
 	})
 }
 
@@ -1206,6 +1334,27 @@ func (u *BatchUpsertBulk) UpdateNumber() *BatchUpsertBulk {
 	})
 }
 
+// SetWave sets the "wave" field.
+func (u *BatchUpsertBulk) SetWave(v int) *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetWave(v)
+	})
+}
+
+// AddWave adds v to the "wave" field.
+func (u *BatchUpsertBulk) AddWave(v int) *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.AddWave(v)
+	})
+}
+
+// UpdateWave sets the "wave" field to the value that was provided on create.
+func (u *BatchUpsertBulk) UpdateWave() *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateWave()
+	})
+}
+
 // SetClusterID sets the "cluster_id" field.
 func (u *BatchUpsertBulk) SetClusterID(v string) *BatchUpsertBulk {
 	return u.Update(func(s *BatchUpsert) {
@@ -1231,6 +1380,27 @@ func (u *BatchUpsertBulk) SetDatabaseID(v string) *BatchUpsertBulk {
 func (u *BatchUpsertBulk) UpdateDatabaseID() *BatchUpsertBulk {
 	return u.Update(func(s *BatchUpsert) {
 		s.UpdateDatabaseID()
+	})
+}
+
+// SetWindow sets the "window" field.
+func (u *BatchUpsertBulk) SetWindow(v int) *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.SetWindow(v)
+	})
+}
+
+// AddWindow adds v to the "window" field.
+func (u *BatchUpsertBulk) AddWindow(v int) *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.AddWindow(v)
+	})
+}
+
+// UpdateWindow sets the "window" field to the value that was provided on create.
+func (u *BatchUpsertBulk) UpdateWindow() *BatchUpsertBulk {
+	return u.Update(func(s *BatchUpsert) {
+		s.UpdateWindow()
 	})
 }
 

@@ -66,6 +66,27 @@ func (_u *BatchUpdate) AddNumber(v int) *BatchUpdate {
 	return _u
 }
 
+// SetWave sets the "wave" field.
+func (_u *BatchUpdate) SetWave(v int) *BatchUpdate {
+	_u.mutation.ResetWave()
+	_u.mutation.SetWave(v)
+	return _u
+}
+
+// SetNillableWave sets the "wave" field if the given value is not nil.
+func (_u *BatchUpdate) SetNillableWave(v *int) *BatchUpdate {
+	if v != nil {
+		_u.SetWave(*v)
+	}
+	return _u
+}
+
+// AddWave adds value to the "wave" field.
+func (_u *BatchUpdate) AddWave(v int) *BatchUpdate {
+	_u.mutation.AddWave(v)
+	return _u
+}
+
 // SetClusterID sets the "cluster_id" field.
 func (_u *BatchUpdate) SetClusterID(v string) *BatchUpdate {
 	_u.mutation.SetClusterID(v)
@@ -91,6 +112,27 @@ func (_u *BatchUpdate) SetNillableDatabaseID(v *string) *BatchUpdate {
 	if v != nil {
 		_u.SetDatabaseID(*v)
 	}
+	return _u
+}
+
+// SetWindow sets the "window" field.
+func (_u *BatchUpdate) SetWindow(v int) *BatchUpdate {
+	_u.mutation.ResetWindow()
+	_u.mutation.SetWindow(v)
+	return _u
+}
+
+// SetNillableWindow sets the "window" field if the given value is not nil.
+func (_u *BatchUpdate) SetNillableWindow(v *int) *BatchUpdate {
+	if v != nil {
+		_u.SetWindow(*v)
+	}
+	return _u
+}
+
+// AddWindow adds value to the "window" field.
+func (_u *BatchUpdate) AddWindow(v int) *BatchUpdate {
+	_u.mutation.AddWindow(v)
 	return _u
 }
 
@@ -361,11 +403,23 @@ func (_u *BatchUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if value, ok := _u.mutation.AddedNumber(); ok {
 		_spec.AddField(batch.FieldNumber, field.TypeInt, value)
 	}
+	if value, ok := _u.mutation.Wave(); ok {
+		_spec.SetField(batch.FieldWave, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedWave(); ok {
+		_spec.AddField(batch.FieldWave, field.TypeInt, value)
+	}
 	if value, ok := _u.mutation.ClusterID(); ok {
 		_spec.SetField(batch.FieldClusterID, field.TypeString, value)
 	}
 	if value, ok := _u.mutation.DatabaseID(); ok {
 		_spec.SetField(batch.FieldDatabaseID, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Window(); ok {
+		_spec.SetField(batch.FieldWindow, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedWindow(); ok {
+		_spec.AddField(batch.FieldWindow, field.TypeInt, value)
 	}
 	if value, ok := _u.mutation.Direction(); ok {
 		_spec.SetField(batch.FieldDirection, field.TypeString, value)
@@ -480,6 +534,27 @@ func (_u *BatchUpdateOne) AddNumber(v int) *BatchUpdateOne {
 	return _u
 }
 
+// SetWave sets the "wave" field.
+func (_u *BatchUpdateOne) SetWave(v int) *BatchUpdateOne {
+	_u.mutation.ResetWave()
+	_u.mutation.SetWave(v)
+	return _u
+}
+
+// SetNillableWave sets the "wave" field if the given value is not nil.
+func (_u *BatchUpdateOne) SetNillableWave(v *int) *BatchUpdateOne {
+	if v != nil {
+		_u.SetWave(*v)
+	}
+	return _u
+}
+
+// AddWave adds value to the "wave" field.
+func (_u *BatchUpdateOne) AddWave(v int) *BatchUpdateOne {
+	_u.mutation.AddWave(v)
+	return _u
+}
+
 // SetClusterID sets the "cluster_id" field.
 func (_u *BatchUpdateOne) SetClusterID(v string) *BatchUpdateOne {
 	_u.mutation.SetClusterID(v)
@@ -505,6 +580,27 @@ func (_u *BatchUpdateOne) SetNillableDatabaseID(v *string) *BatchUpdateOne {
 	if v != nil {
 		_u.SetDatabaseID(*v)
 	}
+	return _u
+}
+
+// SetWindow sets the "window" field.
+func (_u *BatchUpdateOne) SetWindow(v int) *BatchUpdateOne {
+	_u.mutation.ResetWindow()
+	_u.mutation.SetWindow(v)
+	return _u
+}
+
+// SetNillableWindow sets the "window" field if the given value is not nil.
+func (_u *BatchUpdateOne) SetNillableWindow(v *int) *BatchUpdateOne {
+	if v != nil {
+		_u.SetWindow(*v)
+	}
+	return _u
+}
+
+// AddWindow adds value to the "window" field.
+func (_u *BatchUpdateOne) AddWindow(v int) *BatchUpdateOne {
+	_u.mutation.AddWindow(v)
 	return _u
 }
 
@@ -805,11 +901,23 @@ func (_u *BatchUpdateOne) sqlSave(ctx context.Context) (_node *Batch, err error)
 	if value, ok := _u.mutation.AddedNumber(); ok {
 		_spec.AddField(batch.FieldNumber, field.TypeInt, value)
 	}
+	if value, ok := _u.mutation.Wave(); ok {
+		_spec.SetField(batch.FieldWave, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedWave(); ok {
+		_spec.AddField(batch.FieldWave, field.TypeInt, value)
+	}
 	if value, ok := _u.mutation.ClusterID(); ok {
 		_spec.SetField(batch.FieldClusterID, field.TypeString, value)
 	}
 	if value, ok := _u.mutation.DatabaseID(); ok {
 		_spec.SetField(batch.FieldDatabaseID, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Window(); ok {
+		_spec.SetField(batch.FieldWindow, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedWindow(); ok {
+		_spec.AddField(batch.FieldWindow, field.TypeInt, value)
 	}
 	if value, ok := _u.mutation.Direction(); ok {
 		_spec.SetField(batch.FieldDirection, field.TypeString, value)

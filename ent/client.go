@@ -22,11 +22,15 @@ import (
 	"github.com/manorhq/manor/ent/database"
 	"github.com/manorhq/manor/ent/event"
 	"github.com/manorhq/manor/ent/placement"
+	"github.com/manorhq/manor/ent/plan"
+	"github.com/manorhq/manor/ent/rehearsal"
 	"github.com/manorhq/manor/ent/release"
 	"github.com/manorhq/manor/ent/rollout"
 	"github.com/manorhq/manor/ent/setting"
+	"github.com/manorhq/manor/ent/strategy"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
+	"github.com/manorhq/manor/ent/wave"
 	"github.com/manorhq/manor/ent/worker"
 
 	stdsql "database/sql"
@@ -53,16 +57,24 @@ type Client struct {
 	Event *EventClient
 	// Placement is the client for interacting with the Placement builders.
 	Placement *PlacementClient
+	// Plan is the client for interacting with the Plan builders.
+	Plan *PlanClient
+	// Rehearsal is the client for interacting with the Rehearsal builders.
+	Rehearsal *RehearsalClient
 	// Release is the client for interacting with the Release builders.
 	Release *ReleaseClient
 	// Rollout is the client for interacting with the Rollout builders.
 	Rollout *RolloutClient
 	// Setting is the client for interacting with the Setting builders.
 	Setting *SettingClient
+	// Strategy is the client for interacting with the Strategy builders.
+	Strategy *StrategyClient
 	// Target is the client for interacting with the Target builders.
 	Target *TargetClient
 	// Tenant is the client for interacting with the Tenant builders.
 	Tenant *TenantClient
+	// Wave is the client for interacting with the Wave builders.
+	Wave *WaveClient
 	// Worker is the client for interacting with the Worker builders.
 	Worker *WorkerClient
 }
@@ -84,11 +96,15 @@ func (c *Client) init() {
 	c.Database = NewDatabaseClient(c.config)
 	c.Event = NewEventClient(c.config)
 	c.Placement = NewPlacementClient(c.config)
+	c.Plan = NewPlanClient(c.config)
+	c.Rehearsal = NewRehearsalClient(c.config)
 	c.Release = NewReleaseClient(c.config)
 	c.Rollout = NewRolloutClient(c.config)
 	c.Setting = NewSettingClient(c.config)
+	c.Strategy = NewStrategyClient(c.config)
 	c.Target = NewTargetClient(c.config)
 	c.Tenant = NewTenantClient(c.config)
+	c.Wave = NewWaveClient(c.config)
 	c.Worker = NewWorkerClient(c.config)
 }
 
@@ -190,11 +206,15 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 		Database:    NewDatabaseClient(cfg),
 		Event:       NewEventClient(cfg),
 		Placement:   NewPlacementClient(cfg),
+		Plan:        NewPlanClient(cfg),
+		Rehearsal:   NewRehearsalClient(cfg),
 		Release:     NewReleaseClient(cfg),
 		Rollout:     NewRolloutClient(cfg),
 		Setting:     NewSettingClient(cfg),
+		Strategy:    NewStrategyClient(cfg),
 		Target:      NewTargetClient(cfg),
 		Tenant:      NewTenantClient(cfg),
+		Wave:        NewWaveClient(cfg),
 		Worker:      NewWorkerClient(cfg),
 	}, nil
 }
@@ -223,11 +243,15 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 		Database:    NewDatabaseClient(cfg),
 		Event:       NewEventClient(cfg),
 		Placement:   NewPlacementClient(cfg),
+		Plan:        NewPlanClient(cfg),
+		Rehearsal:   NewRehearsalClient(cfg),
 		Release:     NewReleaseClient(cfg),
 		Rollout:     NewRolloutClient(cfg),
 		Setting:     NewSettingClient(cfg),
+		Strategy:    NewStrategyClient(cfg),
 		Target:      NewTargetClient(cfg),
 		Tenant:      NewTenantClient(cfg),
+		Wave:        NewWaveClient(cfg),
 		Worker:      NewWorkerClient(cfg),
 	}, nil
 }
@@ -259,8 +283,8 @@ func (c *Client) Close() error {
 func (c *Client) Use(hooks ...Hook) {
 	for _, n := range []interface{ Use(...Hook) }{
 		c.Allotment, c.AuditRecord, c.Batch, c.Cluster, c.Credential, c.Database,
-		c.Event, c.Placement, c.Release, c.Rollout, c.Setting, c.Target, c.Tenant,
-		c.Worker,
+		c.Event, c.Placement, c.Plan, c.Rehearsal, c.Release, c.Rollout, c.Setting,
+		c.Strategy, c.Target, c.Tenant, c.Wave, c.Worker,
 	} {
 		n.Use(hooks...)
 	}
@@ -271,8 +295,8 @@ func (c *Client) Use(hooks ...Hook) {
 func (c *Client) Intercept(interceptors ...Interceptor) {
 	for _, n := range []interface{ Intercept(...Interceptor) }{
 		c.Allotment, c.AuditRecord, c.Batch, c.Cluster, c.Credential, c.Database,
-		c.Event, c.Placement, c.Release, c.Rollout, c.Setting, c.Target, c.Tenant,
-		c.Worker,
+		c.Event, c.Placement, c.Plan, c.Rehearsal, c.Release, c.Rollout, c.Setting,
+		c.Strategy, c.Target, c.Tenant, c.Wave, c.Worker,
 	} {
 		n.Intercept(interceptors...)
 	}
@@ -297,16 +321,24 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.Event.mutate(ctx, m)
 	case *PlacementMutation:
 		return c.Placement.mutate(ctx, m)
+	case *PlanMutation:
+		return c.Plan.mutate(ctx, m)
+	case *RehearsalMutation:
+		return c.Rehearsal.mutate(ctx, m)
 	case *ReleaseMutation:
 		return c.Release.mutate(ctx, m)
 	case *RolloutMutation:
 		return c.Rollout.mutate(ctx, m)
 	case *SettingMutation:
 		return c.Setting.mutate(ctx, m)
+	case *StrategyMutation:
+		return c.Strategy.mutate(ctx, m)
 	case *TargetMutation:
 		return c.Target.mutate(ctx, m)
 	case *TenantMutation:
 		return c.Tenant.mutate(ctx, m)
+	case *WaveMutation:
+		return c.Wave.mutate(ctx, m)
 	case *WorkerMutation:
 		return c.Worker.mutate(ctx, m)
 	default:
@@ -1378,6 +1410,272 @@ func (c *PlacementClient) mutate(ctx context.Context, m *PlacementMutation) (Val
 	}
 }
 
+// PlanClient is a client for the Plan schema.
+type PlanClient struct {
+	config
+}
+
+// NewPlanClient returns a client for the Plan from the given config.
+func NewPlanClient(c config) *PlanClient {
+	return &PlanClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `plan.Hooks(f(g(h())))`.
+func (c *PlanClient) Use(hooks ...Hook) {
+	c.hooks.Plan = append(c.hooks.Plan, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `plan.Intercept(f(g(h())))`.
+func (c *PlanClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Plan = append(c.inters.Plan, interceptors...)
+}
+
+// Create returns a builder for creating a Plan entity.
+func (c *PlanClient) Create() *PlanCreate {
+	mutation := newPlanMutation(c.config, OpCreate)
+	return &PlanCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Plan entities.
+func (c *PlanClient) CreateBulk(builders ...*PlanCreate) *PlanCreateBulk {
+	return &PlanCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *PlanClient) MapCreateBulk(slice any, setFunc func(*PlanCreate, int)) *PlanCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &PlanCreateBulk{err: fmt.Errorf("calling to PlanClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*PlanCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &PlanCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Plan.
+func (c *PlanClient) Update() *PlanUpdate {
+	mutation := newPlanMutation(c.config, OpUpdate)
+	return &PlanUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *PlanClient) UpdateOne(_m *Plan) *PlanUpdateOne {
+	mutation := newPlanMutation(c.config, OpUpdateOne, withPlan(_m))
+	return &PlanUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *PlanClient) UpdateOneID(id string) *PlanUpdateOne {
+	mutation := newPlanMutation(c.config, OpUpdateOne, withPlanID(id))
+	return &PlanUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Plan.
+func (c *PlanClient) Delete() *PlanDelete {
+	mutation := newPlanMutation(c.config, OpDelete)
+	return &PlanDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *PlanClient) DeleteOne(_m *Plan) *PlanDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *PlanClient) DeleteOneID(id string) *PlanDeleteOne {
+	builder := c.Delete().Where(plan.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &PlanDeleteOne{builder}
+}
+
+// Query returns a query builder for Plan.
+func (c *PlanClient) Query() *PlanQuery {
+	return &PlanQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypePlan},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Plan entity by its id.
+func (c *PlanClient) Get(ctx context.Context, id string) (*Plan, error) {
+	return c.Query().Where(plan.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *PlanClient) GetX(ctx context.Context, id string) *Plan {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *PlanClient) Hooks() []Hook {
+	return c.hooks.Plan
+}
+
+// Interceptors returns the client interceptors.
+func (c *PlanClient) Interceptors() []Interceptor {
+	return c.inters.Plan
+}
+
+func (c *PlanClient) mutate(ctx context.Context, m *PlanMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&PlanCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&PlanUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&PlanUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&PlanDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Plan mutation op: %q", m.Op())
+	}
+}
+
+// RehearsalClient is a client for the Rehearsal schema.
+type RehearsalClient struct {
+	config
+}
+
+// NewRehearsalClient returns a client for the Rehearsal from the given config.
+func NewRehearsalClient(c config) *RehearsalClient {
+	return &RehearsalClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `rehearsal.Hooks(f(g(h())))`.
+func (c *RehearsalClient) Use(hooks ...Hook) {
+	c.hooks.Rehearsal = append(c.hooks.Rehearsal, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `rehearsal.Intercept(f(g(h())))`.
+func (c *RehearsalClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Rehearsal = append(c.inters.Rehearsal, interceptors...)
+}
+
+// Create returns a builder for creating a Rehearsal entity.
+func (c *RehearsalClient) Create() *RehearsalCreate {
+	mutation := newRehearsalMutation(c.config, OpCreate)
+	return &RehearsalCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Rehearsal entities.
+func (c *RehearsalClient) CreateBulk(builders ...*RehearsalCreate) *RehearsalCreateBulk {
+	return &RehearsalCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *RehearsalClient) MapCreateBulk(slice any, setFunc func(*RehearsalCreate, int)) *RehearsalCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &RehearsalCreateBulk{err: fmt.Errorf("calling to RehearsalClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*RehearsalCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &RehearsalCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Rehearsal.
+func (c *RehearsalClient) Update() *RehearsalUpdate {
+	mutation := newRehearsalMutation(c.config, OpUpdate)
+	return &RehearsalUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *RehearsalClient) UpdateOne(_m *Rehearsal) *RehearsalUpdateOne {
+	mutation := newRehearsalMutation(c.config, OpUpdateOne, withRehearsal(_m))
+	return &RehearsalUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *RehearsalClient) UpdateOneID(id int) *RehearsalUpdateOne {
+	mutation := newRehearsalMutation(c.config, OpUpdateOne, withRehearsalID(id))
+	return &RehearsalUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Rehearsal.
+func (c *RehearsalClient) Delete() *RehearsalDelete {
+	mutation := newRehearsalMutation(c.config, OpDelete)
+	return &RehearsalDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *RehearsalClient) DeleteOne(_m *Rehearsal) *RehearsalDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *RehearsalClient) DeleteOneID(id int) *RehearsalDeleteOne {
+	builder := c.Delete().Where(rehearsal.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &RehearsalDeleteOne{builder}
+}
+
+// Query returns a query builder for Rehearsal.
+func (c *RehearsalClient) Query() *RehearsalQuery {
+	return &RehearsalQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeRehearsal},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Rehearsal entity by its id.
+func (c *RehearsalClient) Get(ctx context.Context, id int) (*Rehearsal, error) {
+	return c.Query().Where(rehearsal.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *RehearsalClient) GetX(ctx context.Context, id int) *Rehearsal {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *RehearsalClient) Hooks() []Hook {
+	return c.hooks.Rehearsal
+}
+
+// Interceptors returns the client interceptors.
+func (c *RehearsalClient) Interceptors() []Interceptor {
+	return c.inters.Rehearsal
+}
+
+func (c *RehearsalClient) mutate(ctx context.Context, m *RehearsalMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&RehearsalCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&RehearsalUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&RehearsalUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&RehearsalDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Rehearsal mutation op: %q", m.Op())
+	}
+}
+
 // ReleaseClient is a client for the Release schema.
 type ReleaseClient struct {
 	config
@@ -1777,6 +2075,139 @@ func (c *SettingClient) mutate(ctx context.Context, m *SettingMutation) (Value, 
 	}
 }
 
+// StrategyClient is a client for the Strategy schema.
+type StrategyClient struct {
+	config
+}
+
+// NewStrategyClient returns a client for the Strategy from the given config.
+func NewStrategyClient(c config) *StrategyClient {
+	return &StrategyClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `strategy.Hooks(f(g(h())))`.
+func (c *StrategyClient) Use(hooks ...Hook) {
+	c.hooks.Strategy = append(c.hooks.Strategy, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `strategy.Intercept(f(g(h())))`.
+func (c *StrategyClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Strategy = append(c.inters.Strategy, interceptors...)
+}
+
+// Create returns a builder for creating a Strategy entity.
+func (c *StrategyClient) Create() *StrategyCreate {
+	mutation := newStrategyMutation(c.config, OpCreate)
+	return &StrategyCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Strategy entities.
+func (c *StrategyClient) CreateBulk(builders ...*StrategyCreate) *StrategyCreateBulk {
+	return &StrategyCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *StrategyClient) MapCreateBulk(slice any, setFunc func(*StrategyCreate, int)) *StrategyCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &StrategyCreateBulk{err: fmt.Errorf("calling to StrategyClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*StrategyCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &StrategyCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Strategy.
+func (c *StrategyClient) Update() *StrategyUpdate {
+	mutation := newStrategyMutation(c.config, OpUpdate)
+	return &StrategyUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *StrategyClient) UpdateOne(_m *Strategy) *StrategyUpdateOne {
+	mutation := newStrategyMutation(c.config, OpUpdateOne, withStrategy(_m))
+	return &StrategyUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *StrategyClient) UpdateOneID(id string) *StrategyUpdateOne {
+	mutation := newStrategyMutation(c.config, OpUpdateOne, withStrategyID(id))
+	return &StrategyUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Strategy.
+func (c *StrategyClient) Delete() *StrategyDelete {
+	mutation := newStrategyMutation(c.config, OpDelete)
+	return &StrategyDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *StrategyClient) DeleteOne(_m *Strategy) *StrategyDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *StrategyClient) DeleteOneID(id string) *StrategyDeleteOne {
+	builder := c.Delete().Where(strategy.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &StrategyDeleteOne{builder}
+}
+
+// Query returns a query builder for Strategy.
+func (c *StrategyClient) Query() *StrategyQuery {
+	return &StrategyQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeStrategy},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Strategy entity by its id.
+func (c *StrategyClient) Get(ctx context.Context, id string) (*Strategy, error) {
+	return c.Query().Where(strategy.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *StrategyClient) GetX(ctx context.Context, id string) *Strategy {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *StrategyClient) Hooks() []Hook {
+	return c.hooks.Strategy
+}
+
+// Interceptors returns the client interceptors.
+func (c *StrategyClient) Interceptors() []Interceptor {
+	return c.inters.Strategy
+}
+
+func (c *StrategyClient) mutate(ctx context.Context, m *StrategyMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&StrategyCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&StrategyUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&StrategyUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&StrategyDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Strategy mutation op: %q", m.Op())
+	}
+}
+
 // TargetClient is a client for the Target schema.
 type TargetClient struct {
 	config
@@ -2043,6 +2474,139 @@ func (c *TenantClient) mutate(ctx context.Context, m *TenantMutation) (Value, er
 	}
 }
 
+// WaveClient is a client for the Wave schema.
+type WaveClient struct {
+	config
+}
+
+// NewWaveClient returns a client for the Wave from the given config.
+func NewWaveClient(c config) *WaveClient {
+	return &WaveClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `wave.Hooks(f(g(h())))`.
+func (c *WaveClient) Use(hooks ...Hook) {
+	c.hooks.Wave = append(c.hooks.Wave, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `wave.Intercept(f(g(h())))`.
+func (c *WaveClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Wave = append(c.inters.Wave, interceptors...)
+}
+
+// Create returns a builder for creating a Wave entity.
+func (c *WaveClient) Create() *WaveCreate {
+	mutation := newWaveMutation(c.config, OpCreate)
+	return &WaveCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Wave entities.
+func (c *WaveClient) CreateBulk(builders ...*WaveCreate) *WaveCreateBulk {
+	return &WaveCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *WaveClient) MapCreateBulk(slice any, setFunc func(*WaveCreate, int)) *WaveCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &WaveCreateBulk{err: fmt.Errorf("calling to WaveClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*WaveCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &WaveCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Wave.
+func (c *WaveClient) Update() *WaveUpdate {
+	mutation := newWaveMutation(c.config, OpUpdate)
+	return &WaveUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *WaveClient) UpdateOne(_m *Wave) *WaveUpdateOne {
+	mutation := newWaveMutation(c.config, OpUpdateOne, withWave(_m))
+	return &WaveUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *WaveClient) UpdateOneID(id int) *WaveUpdateOne {
+	mutation := newWaveMutation(c.config, OpUpdateOne, withWaveID(id))
+	return &WaveUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Wave.
+func (c *WaveClient) Delete() *WaveDelete {
+	mutation := newWaveMutation(c.config, OpDelete)
+	return &WaveDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *WaveClient) DeleteOne(_m *Wave) *WaveDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *WaveClient) DeleteOneID(id int) *WaveDeleteOne {
+	builder := c.Delete().Where(wave.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &WaveDeleteOne{builder}
+}
+
+// Query returns a query builder for Wave.
+func (c *WaveClient) Query() *WaveQuery {
+	return &WaveQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeWave},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Wave entity by its id.
+func (c *WaveClient) Get(ctx context.Context, id int) (*Wave, error) {
+	return c.Query().Where(wave.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *WaveClient) GetX(ctx context.Context, id int) *Wave {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *WaveClient) Hooks() []Hook {
+	return c.hooks.Wave
+}
+
+// Interceptors returns the client interceptors.
+func (c *WaveClient) Interceptors() []Interceptor {
+	return c.inters.Wave
+}
+
+func (c *WaveClient) mutate(ctx context.Context, m *WaveMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&WaveCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&WaveUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&WaveUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&WaveDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Wave mutation op: %q", m.Op())
+	}
+}
+
 // WorkerClient is a client for the Worker schema.
 type WorkerClient struct {
 	config
@@ -2180,11 +2744,13 @@ func (c *WorkerClient) mutate(ctx context.Context, m *WorkerMutation) (Value, er
 type (
 	hooks struct {
 		Allotment, AuditRecord, Batch, Cluster, Credential, Database, Event, Placement,
-		Release, Rollout, Setting, Target, Tenant, Worker []ent.Hook
+		Plan, Rehearsal, Release, Rollout, Setting, Strategy, Target, Tenant, Wave,
+		Worker []ent.Hook
 	}
 	inters struct {
 		Allotment, AuditRecord, Batch, Cluster, Credential, Database, Event, Placement,
-		Release, Rollout, Setting, Target, Tenant, Worker []ent.Interceptor
+		Plan, Rehearsal, Release, Rollout, Setting, Strategy, Target, Tenant, Wave,
+		Worker []ent.Interceptor
 	}
 )
 

@@ -20,11 +20,15 @@ import (
 	"github.com/manorhq/manor/ent/database"
 	"github.com/manorhq/manor/ent/event"
 	"github.com/manorhq/manor/ent/placement"
+	"github.com/manorhq/manor/ent/plan"
+	"github.com/manorhq/manor/ent/rehearsal"
 	"github.com/manorhq/manor/ent/release"
 	"github.com/manorhq/manor/ent/rollout"
 	"github.com/manorhq/manor/ent/setting"
+	"github.com/manorhq/manor/ent/strategy"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
+	"github.com/manorhq/manor/ent/wave"
 	"github.com/manorhq/manor/ent/worker"
 )
 
@@ -94,11 +98,15 @@ func checkColumn(t, c string) error {
 			database.Table:    database.ValidColumn,
 			event.Table:       event.ValidColumn,
 			placement.Table:   placement.ValidColumn,
+			plan.Table:        plan.ValidColumn,
+			rehearsal.Table:   rehearsal.ValidColumn,
 			release.Table:     release.ValidColumn,
 			rollout.Table:     rollout.ValidColumn,
 			setting.Table:     setting.ValidColumn,
+			strategy.Table:    strategy.ValidColumn,
 			target.Table:      target.ValidColumn,
 			tenant.Table:      tenant.ValidColumn,
+			wave.Table:        wave.ValidColumn,
 			worker.Table:      worker.ValidColumn,
 		})
 	})

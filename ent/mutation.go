@@ -21,12 +21,16 @@ import (
 	"github.com/manorhq/manor/ent/database"
 	"github.com/manorhq/manor/ent/event"
 	"github.com/manorhq/manor/ent/placement"
+	"github.com/manorhq/manor/ent/plan"
 	"github.com/manorhq/manor/ent/predicate"
+	"github.com/manorhq/manor/ent/rehearsal"
 	"github.com/manorhq/manor/ent/release"
 	"github.com/manorhq/manor/ent/rollout"
 	"github.com/manorhq/manor/ent/setting"
+	"github.com/manorhq/manor/ent/strategy"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
+	"github.com/manorhq/manor/ent/wave"
 	"github.com/manorhq/manor/ent/worker"
 )
 
@@ -47,11 +51,15 @@ const (
 	TypeDatabase    = "Database"
 	TypeEvent       = "Event"
 	TypePlacement   = "Placement"
+	TypePlan        = "Plan"
+	TypeRehearsal   = "Rehearsal"
 	TypeRelease     = "Release"
 	TypeRollout     = "Rollout"
 	TypeSetting     = "Setting"
+	TypeStrategy    = "Strategy"
 	TypeTarget      = "Target"
 	TypeTenant      = "Tenant"
+	TypeWave        = "Wave"
 	TypeWorker      = "Worker"
 )
 
@@ -1115,8 +1123,12 @@ type BatchMutation struct {
 	rollout_id     *string
 	number         *int
 	addnumber      *int
+	wave           *int
+	addwave        *int
 	cluster_id     *string
 	database_id    *string
+	window         *int
+	addwindow      *int
 	direction      *string
 	state          *string
 	epoch          *int64
@@ -1329,6 +1341,62 @@ func (m *BatchMutation) ResetNumber() {
 	m.addnumber = nil
 }
 
+// SetWave sets the "wave" field.
+func (m *BatchMutation) SetWave(i int) {
+	m.wave = &i
+	m.addwave = nil
+}
+
+// Wave returns the value of the "wave" field in the mutation.
+func (m *BatchMutation) Wave() (r int, exists bool) {
+	v := m.wave
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldWave returns the old "wave" field's value of the Batch entity.
+// If the Batch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *BatchMutation) OldWave(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldWave is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldWave requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldWave: %w", err)
+	}
+	return oldValue.Wave, nil
+}
+
+// AddWave adds i to the "wave" field.
+func (m *BatchMutation) AddWave(i int) {
+	if m.addwave != nil {
+		*m.addwave += i
+	} else {
+		m.addwave = &i
+	}
+}
+
+// AddedWave returns the value that was added to the "wave" field in this mutation.
+func (m *BatchMutation) AddedWave() (r int, exists bool) {
+	v := m.addwave
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetWave resets all changes to the "wave" field.
+func (m *BatchMutation) ResetWave() {
+	m.wave = nil
+	m.addwave = nil
+}
+
 // SetClusterID sets the "cluster_id" field.
 func (m *BatchMutation) SetClusterID(s string) {
 	m.cluster_id = &s
@@ -1399,6 +1467,62 @@ func (m *BatchMutation) OldDatabaseID(ctx context.Context) (v string, err error)
 // ResetDatabaseID resets all changes to the "database_id" field.
 func (m *BatchMutation) ResetDatabaseID() {
 	m.database_id = nil
+}
+
+// SetWindow sets the "window" field.
+func (m *BatchMutation) SetWindow(i int) {
+	m.window = &i
+	m.addwindow = nil
+}
+
+// Window returns the value of the "window" field in the mutation.
+func (m *BatchMutation) Window() (r int, exists bool) {
+	v := m.window
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldWindow returns the old "window" field's value of the Batch entity.
+// If the Batch object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *BatchMutation) OldWindow(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldWindow is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldWindow requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldWindow: %w", err)
+	}
+	return oldValue.Window, nil
+}
+
+// AddWindow adds i to the "window" field.
+func (m *BatchMutation) AddWindow(i int) {
+	if m.addwindow != nil {
+		*m.addwindow += i
+	} else {
+		m.addwindow = &i
+	}
+}
+
+// AddedWindow returns the value that was added to the "window" field in this mutation.
+func (m *BatchMutation) AddedWindow() (r int, exists bool) {
+	v := m.addwindow
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetWindow resets all changes to the "window" field.
+func (m *BatchMutation) ResetWindow() {
+	m.window = nil
+	m.addwindow = nil
 }
 
 // SetDirection sets the "direction" field.
@@ -1952,18 +2076,24 @@ func (m *BatchMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *BatchMutation) Fields() []string {
-	fields := make([]string, 0, 15)
+	fields := make([]string, 0, 17)
 	if m.rollout_id != nil {
 		fields = append(fields, batch.FieldRolloutID)
 	}
 	if m.number != nil {
 		fields = append(fields, batch.FieldNumber)
 	}
+	if m.wave != nil {
+		fields = append(fields, batch.FieldWave)
+	}
 	if m.cluster_id != nil {
 		fields = append(fields, batch.FieldClusterID)
 	}
 	if m.database_id != nil {
 		fields = append(fields, batch.FieldDatabaseID)
+	}
+	if m.window != nil {
+		fields = append(fields, batch.FieldWindow)
 	}
 	if m.direction != nil {
 		fields = append(fields, batch.FieldDirection)
@@ -2010,10 +2140,14 @@ func (m *BatchMutation) Field(name string) (ent.Value, bool) {
 		return m.RolloutID()
 	case batch.FieldNumber:
 		return m.Number()
+	case batch.FieldWave:
+		return m.Wave()
 	case batch.FieldClusterID:
 		return m.ClusterID()
 	case batch.FieldDatabaseID:
 		return m.DatabaseID()
+	case batch.FieldWindow:
+		return m.Window()
 	case batch.FieldDirection:
 		return m.Direction()
 	case batch.FieldState:
@@ -2049,10 +2183,14 @@ func (m *BatchMutation) OldField(ctx context.Context, name string) (ent.Value, e
 		return m.OldRolloutID(ctx)
 	case batch.FieldNumber:
 		return m.OldNumber(ctx)
+	case batch.FieldWave:
+		return m.OldWave(ctx)
 	case batch.FieldClusterID:
 		return m.OldClusterID(ctx)
 	case batch.FieldDatabaseID:
 		return m.OldDatabaseID(ctx)
+	case batch.FieldWindow:
+		return m.OldWindow(ctx)
 	case batch.FieldDirection:
 		return m.OldDirection(ctx)
 	case batch.FieldState:
@@ -2098,6 +2236,13 @@ func (m *BatchMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetNumber(v)
 		return nil
+	case batch.FieldWave:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetWave(v)
+		return nil
 	case batch.FieldClusterID:
 		v, ok := value.(string)
 		if !ok {
@@ -2111,6 +2256,13 @@ func (m *BatchMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetDatabaseID(v)
+		return nil
+	case batch.FieldWindow:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetWindow(v)
 		return nil
 	case batch.FieldDirection:
 		v, ok := value.(string)
@@ -2200,6 +2352,12 @@ func (m *BatchMutation) AddedFields() []string {
 	if m.addnumber != nil {
 		fields = append(fields, batch.FieldNumber)
 	}
+	if m.addwave != nil {
+		fields = append(fields, batch.FieldWave)
+	}
+	if m.addwindow != nil {
+		fields = append(fields, batch.FieldWindow)
+	}
 	if m.addepoch != nil {
 		fields = append(fields, batch.FieldEpoch)
 	}
@@ -2222,6 +2380,10 @@ func (m *BatchMutation) AddedField(name string) (ent.Value, bool) {
 	switch name {
 	case batch.FieldNumber:
 		return m.AddedNumber()
+	case batch.FieldWave:
+		return m.AddedWave()
+	case batch.FieldWindow:
+		return m.AddedWindow()
 	case batch.FieldEpoch:
 		return m.AddedEpoch()
 	case batch.FieldSize:
@@ -2245,6 +2407,20 @@ func (m *BatchMutation) AddField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.AddNumber(v)
+		return nil
+	case batch.FieldWave:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddWave(v)
+		return nil
+	case batch.FieldWindow:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddWindow(v)
 		return nil
 	case batch.FieldEpoch:
 		v, ok := value.(int64)
@@ -2322,11 +2498,17 @@ func (m *BatchMutation) ResetField(name string) error {
 	case batch.FieldNumber:
 		m.ResetNumber()
 		return nil
+	case batch.FieldWave:
+		m.ResetWave()
+		return nil
 	case batch.FieldClusterID:
 		m.ResetClusterID()
 		return nil
 	case batch.FieldDatabaseID:
 		m.ResetDatabaseID()
+		return nil
+	case batch.FieldWindow:
+		m.ResetWindow()
 		return nil
 	case batch.FieldDirection:
 		m.ResetDirection()
@@ -6723,6 +6905,1202 @@ func (m *PlacementMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown Placement edge %s", name)
 }
 
+// PlanMutation represents an operation that mutates the Plan nodes in the graph.
+type PlanMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	request       *controlplane.NewRollout
+	plan          *controlplane.RolloutPlan
+	fleet         *string
+	created_by    *string
+	created_at    *time.Time
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*Plan, error)
+	predicates    []predicate.Plan
+}
+
+var _ ent.Mutation = (*PlanMutation)(nil)
+
+// planOption allows management of the mutation configuration using functional options.
+type planOption func(*PlanMutation)
+
+// newPlanMutation creates new mutation for the Plan entity.
+func newPlanMutation(c config, op Op, opts ...planOption) *PlanMutation {
+	m := &PlanMutation{
+		config:        c,
+		op:            op,
+		typ:           TypePlan,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withPlanID sets the ID field of the mutation.
+func withPlanID(id string) planOption {
+	return func(m *PlanMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Plan
+		)
+		m.oldValue = func(ctx context.Context) (*Plan, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Plan.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withPlan sets the old Plan of the mutation.
+func withPlan(node *Plan) planOption {
+	return func(m *PlanMutation) {
+		m.oldValue = func(context.Context) (*Plan, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m PlanMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m PlanMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Plan entities.
+func (m *PlanMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *PlanMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *PlanMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Plan.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetRequest sets the "request" field.
+func (m *PlanMutation) SetRequest(cr controlplane.NewRollout) {
+	m.request = &cr
+}
+
+// Request returns the value of the "request" field in the mutation.
+func (m *PlanMutation) Request() (r controlplane.NewRollout, exists bool) {
+	v := m.request
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRequest returns the old "request" field's value of the Plan entity.
+// If the Plan object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PlanMutation) OldRequest(ctx context.Context) (v controlplane.NewRollout, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRequest is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRequest requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRequest: %w", err)
+	}
+	return oldValue.Request, nil
+}
+
+// ResetRequest resets all changes to the "request" field.
+func (m *PlanMutation) ResetRequest() {
+	m.request = nil
+}
+
+// SetPlan sets the "plan" field.
+func (m *PlanMutation) SetPlan(cp controlplane.RolloutPlan) {
+	m.plan = &cp
+}
+
+// Plan returns the value of the "plan" field in the mutation.
+func (m *PlanMutation) Plan() (r controlplane.RolloutPlan, exists bool) {
+	v := m.plan
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPlan returns the old "plan" field's value of the Plan entity.
+// If the Plan object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PlanMutation) OldPlan(ctx context.Context) (v controlplane.RolloutPlan, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPlan is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPlan requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPlan: %w", err)
+	}
+	return oldValue.Plan, nil
+}
+
+// ResetPlan resets all changes to the "plan" field.
+func (m *PlanMutation) ResetPlan() {
+	m.plan = nil
+}
+
+// SetFleet sets the "fleet" field.
+func (m *PlanMutation) SetFleet(s string) {
+	m.fleet = &s
+}
+
+// Fleet returns the value of the "fleet" field in the mutation.
+func (m *PlanMutation) Fleet() (r string, exists bool) {
+	v := m.fleet
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFleet returns the old "fleet" field's value of the Plan entity.
+// If the Plan object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PlanMutation) OldFleet(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFleet is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFleet requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFleet: %w", err)
+	}
+	return oldValue.Fleet, nil
+}
+
+// ResetFleet resets all changes to the "fleet" field.
+func (m *PlanMutation) ResetFleet() {
+	m.fleet = nil
+}
+
+// SetCreatedBy sets the "created_by" field.
+func (m *PlanMutation) SetCreatedBy(s string) {
+	m.created_by = &s
+}
+
+// CreatedBy returns the value of the "created_by" field in the mutation.
+func (m *PlanMutation) CreatedBy() (r string, exists bool) {
+	v := m.created_by
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreatedBy returns the old "created_by" field's value of the Plan entity.
+// If the Plan object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PlanMutation) OldCreatedBy(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreatedBy is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreatedBy requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreatedBy: %w", err)
+	}
+	return oldValue.CreatedBy, nil
+}
+
+// ResetCreatedBy resets all changes to the "created_by" field.
+func (m *PlanMutation) ResetCreatedBy() {
+	m.created_by = nil
+}
+
+// SetCreatedAt sets the "created_at" field.
+func (m *PlanMutation) SetCreatedAt(t time.Time) {
+	m.created_at = &t
+}
+
+// CreatedAt returns the value of the "created_at" field in the mutation.
+func (m *PlanMutation) CreatedAt() (r time.Time, exists bool) {
+	v := m.created_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreatedAt returns the old "created_at" field's value of the Plan entity.
+// If the Plan object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *PlanMutation) OldCreatedAt(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreatedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreatedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreatedAt: %w", err)
+	}
+	return oldValue.CreatedAt, nil
+}
+
+// ResetCreatedAt resets all changes to the "created_at" field.
+func (m *PlanMutation) ResetCreatedAt() {
+	m.created_at = nil
+}
+
+// Where appends a list predicates to the PlanMutation builder.
+func (m *PlanMutation) Where(ps ...predicate.Plan) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the PlanMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *PlanMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Plan, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *PlanMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *PlanMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Plan).
+func (m *PlanMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *PlanMutation) Fields() []string {
+	fields := make([]string, 0, 5)
+	if m.request != nil {
+		fields = append(fields, plan.FieldRequest)
+	}
+	if m.plan != nil {
+		fields = append(fields, plan.FieldPlan)
+	}
+	if m.fleet != nil {
+		fields = append(fields, plan.FieldFleet)
+	}
+	if m.created_by != nil {
+		fields = append(fields, plan.FieldCreatedBy)
+	}
+	if m.created_at != nil {
+		fields = append(fields, plan.FieldCreatedAt)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *PlanMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case plan.FieldRequest:
+		return m.Request()
+	case plan.FieldPlan:
+		return m.Plan()
+	case plan.FieldFleet:
+		return m.Fleet()
+	case plan.FieldCreatedBy:
+		return m.CreatedBy()
+	case plan.FieldCreatedAt:
+		return m.CreatedAt()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *PlanMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case plan.FieldRequest:
+		return m.OldRequest(ctx)
+	case plan.FieldPlan:
+		return m.OldPlan(ctx)
+	case plan.FieldFleet:
+		return m.OldFleet(ctx)
+	case plan.FieldCreatedBy:
+		return m.OldCreatedBy(ctx)
+	case plan.FieldCreatedAt:
+		return m.OldCreatedAt(ctx)
+	}
+	return nil, fmt.Errorf("unknown Plan field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PlanMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case plan.FieldRequest:
+		v, ok := value.(controlplane.NewRollout)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRequest(v)
+		return nil
+	case plan.FieldPlan:
+		v, ok := value.(controlplane.RolloutPlan)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPlan(v)
+		return nil
+	case plan.FieldFleet:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFleet(v)
+		return nil
+	case plan.FieldCreatedBy:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreatedBy(v)
+		return nil
+	case plan.FieldCreatedAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreatedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Plan field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *PlanMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *PlanMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *PlanMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown Plan numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *PlanMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *PlanMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *PlanMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Plan nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *PlanMutation) ResetField(name string) error {
+	switch name {
+	case plan.FieldRequest:
+		m.ResetRequest()
+		return nil
+	case plan.FieldPlan:
+		m.ResetPlan()
+		return nil
+	case plan.FieldFleet:
+		m.ResetFleet()
+		return nil
+	case plan.FieldCreatedBy:
+		m.ResetCreatedBy()
+		return nil
+	case plan.FieldCreatedAt:
+		m.ResetCreatedAt()
+		return nil
+	}
+	return fmt.Errorf("unknown Plan field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *PlanMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *PlanMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *PlanMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *PlanMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *PlanMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *PlanMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *PlanMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Plan unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *PlanMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Plan edge %s", name)
+}
+
+// RehearsalMutation represents an operation that mutates the Rehearsal nodes in the graph.
+type RehearsalMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *int
+	release_id    *string
+	from_version  *string
+	to_version    *string
+	major         *int
+	addmajor      *int
+	report        *json.RawMessage
+	appendreport  json.RawMessage
+	created_at    *time.Time
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*Rehearsal, error)
+	predicates    []predicate.Rehearsal
+}
+
+var _ ent.Mutation = (*RehearsalMutation)(nil)
+
+// rehearsalOption allows management of the mutation configuration using functional options.
+type rehearsalOption func(*RehearsalMutation)
+
+// newRehearsalMutation creates new mutation for the Rehearsal entity.
+func newRehearsalMutation(c config, op Op, opts ...rehearsalOption) *RehearsalMutation {
+	m := &RehearsalMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeRehearsal,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withRehearsalID sets the ID field of the mutation.
+func withRehearsalID(id int) rehearsalOption {
+	return func(m *RehearsalMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Rehearsal
+		)
+		m.oldValue = func(ctx context.Context) (*Rehearsal, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Rehearsal.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withRehearsal sets the old Rehearsal of the mutation.
+func withRehearsal(node *Rehearsal) rehearsalOption {
+	return func(m *RehearsalMutation) {
+		m.oldValue = func(context.Context) (*Rehearsal, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m RehearsalMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m RehearsalMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *RehearsalMutation) ID() (id int, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *RehearsalMutation) IDs(ctx context.Context) ([]int, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []int{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Rehearsal.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetReleaseID sets the "release_id" field.
+func (m *RehearsalMutation) SetReleaseID(s string) {
+	m.release_id = &s
+}
+
+// ReleaseID returns the value of the "release_id" field in the mutation.
+func (m *RehearsalMutation) ReleaseID() (r string, exists bool) {
+	v := m.release_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldReleaseID returns the old "release_id" field's value of the Rehearsal entity.
+// If the Rehearsal object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RehearsalMutation) OldReleaseID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldReleaseID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldReleaseID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldReleaseID: %w", err)
+	}
+	return oldValue.ReleaseID, nil
+}
+
+// ResetReleaseID resets all changes to the "release_id" field.
+func (m *RehearsalMutation) ResetReleaseID() {
+	m.release_id = nil
+}
+
+// SetFromVersion sets the "from_version" field.
+func (m *RehearsalMutation) SetFromVersion(s string) {
+	m.from_version = &s
+}
+
+// FromVersion returns the value of the "from_version" field in the mutation.
+func (m *RehearsalMutation) FromVersion() (r string, exists bool) {
+	v := m.from_version
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFromVersion returns the old "from_version" field's value of the Rehearsal entity.
+// If the Rehearsal object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RehearsalMutation) OldFromVersion(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFromVersion is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFromVersion requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFromVersion: %w", err)
+	}
+	return oldValue.FromVersion, nil
+}
+
+// ResetFromVersion resets all changes to the "from_version" field.
+func (m *RehearsalMutation) ResetFromVersion() {
+	m.from_version = nil
+}
+
+// SetToVersion sets the "to_version" field.
+func (m *RehearsalMutation) SetToVersion(s string) {
+	m.to_version = &s
+}
+
+// ToVersion returns the value of the "to_version" field in the mutation.
+func (m *RehearsalMutation) ToVersion() (r string, exists bool) {
+	v := m.to_version
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldToVersion returns the old "to_version" field's value of the Rehearsal entity.
+// If the Rehearsal object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RehearsalMutation) OldToVersion(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldToVersion is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldToVersion requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldToVersion: %w", err)
+	}
+	return oldValue.ToVersion, nil
+}
+
+// ResetToVersion resets all changes to the "to_version" field.
+func (m *RehearsalMutation) ResetToVersion() {
+	m.to_version = nil
+}
+
+// SetMajor sets the "major" field.
+func (m *RehearsalMutation) SetMajor(i int) {
+	m.major = &i
+	m.addmajor = nil
+}
+
+// Major returns the value of the "major" field in the mutation.
+func (m *RehearsalMutation) Major() (r int, exists bool) {
+	v := m.major
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldMajor returns the old "major" field's value of the Rehearsal entity.
+// If the Rehearsal object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RehearsalMutation) OldMajor(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldMajor is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldMajor requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldMajor: %w", err)
+	}
+	return oldValue.Major, nil
+}
+
+// AddMajor adds i to the "major" field.
+func (m *RehearsalMutation) AddMajor(i int) {
+	if m.addmajor != nil {
+		*m.addmajor += i
+	} else {
+		m.addmajor = &i
+	}
+}
+
+// AddedMajor returns the value that was added to the "major" field in this mutation.
+func (m *RehearsalMutation) AddedMajor() (r int, exists bool) {
+	v := m.addmajor
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetMajor resets all changes to the "major" field.
+func (m *RehearsalMutation) ResetMajor() {
+	m.major = nil
+	m.addmajor = nil
+}
+
+// SetReport sets the "report" field.
+func (m *RehearsalMutation) SetReport(jm json.RawMessage) {
+	m.report = &jm
+	m.appendreport = nil
+}
+
+// Report returns the value of the "report" field in the mutation.
+func (m *RehearsalMutation) Report() (r json.RawMessage, exists bool) {
+	v := m.report
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldReport returns the old "report" field's value of the Rehearsal entity.
+// If the Rehearsal object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RehearsalMutation) OldReport(ctx context.Context) (v json.RawMessage, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldReport is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldReport requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldReport: %w", err)
+	}
+	return oldValue.Report, nil
+}
+
+// AppendReport adds jm to the "report" field.
+func (m *RehearsalMutation) AppendReport(jm json.RawMessage) {
+	m.appendreport = append(m.appendreport, jm...)
+}
+
+// AppendedReport returns the list of values that were appended to the "report" field in this mutation.
+func (m *RehearsalMutation) AppendedReport() (json.RawMessage, bool) {
+	if len(m.appendreport) == 0 {
+		return nil, false
+	}
+	return m.appendreport, true
+}
+
+// ResetReport resets all changes to the "report" field.
+func (m *RehearsalMutation) ResetReport() {
+	m.report = nil
+	m.appendreport = nil
+}
+
+// SetCreatedAt sets the "created_at" field.
+func (m *RehearsalMutation) SetCreatedAt(t time.Time) {
+	m.created_at = &t
+}
+
+// CreatedAt returns the value of the "created_at" field in the mutation.
+func (m *RehearsalMutation) CreatedAt() (r time.Time, exists bool) {
+	v := m.created_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreatedAt returns the old "created_at" field's value of the Rehearsal entity.
+// If the Rehearsal object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RehearsalMutation) OldCreatedAt(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreatedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreatedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreatedAt: %w", err)
+	}
+	return oldValue.CreatedAt, nil
+}
+
+// ResetCreatedAt resets all changes to the "created_at" field.
+func (m *RehearsalMutation) ResetCreatedAt() {
+	m.created_at = nil
+}
+
+// Where appends a list predicates to the RehearsalMutation builder.
+func (m *RehearsalMutation) Where(ps ...predicate.Rehearsal) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the RehearsalMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *RehearsalMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Rehearsal, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *RehearsalMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *RehearsalMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Rehearsal).
+func (m *RehearsalMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *RehearsalMutation) Fields() []string {
+	fields := make([]string, 0, 6)
+	if m.release_id != nil {
+		fields = append(fields, rehearsal.FieldReleaseID)
+	}
+	if m.from_version != nil {
+		fields = append(fields, rehearsal.FieldFromVersion)
+	}
+	if m.to_version != nil {
+		fields = append(fields, rehearsal.FieldToVersion)
+	}
+	if m.major != nil {
+		fields = append(fields, rehearsal.FieldMajor)
+	}
+	if m.report != nil {
+		fields = append(fields, rehearsal.FieldReport)
+	}
+	if m.created_at != nil {
+		fields = append(fields, rehearsal.FieldCreatedAt)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *RehearsalMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case rehearsal.FieldReleaseID:
+		return m.ReleaseID()
+	case rehearsal.FieldFromVersion:
+		return m.FromVersion()
+	case rehearsal.FieldToVersion:
+		return m.ToVersion()
+	case rehearsal.FieldMajor:
+		return m.Major()
+	case rehearsal.FieldReport:
+		return m.Report()
+	case rehearsal.FieldCreatedAt:
+		return m.CreatedAt()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *RehearsalMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case rehearsal.FieldReleaseID:
+		return m.OldReleaseID(ctx)
+	case rehearsal.FieldFromVersion:
+		return m.OldFromVersion(ctx)
+	case rehearsal.FieldToVersion:
+		return m.OldToVersion(ctx)
+	case rehearsal.FieldMajor:
+		return m.OldMajor(ctx)
+	case rehearsal.FieldReport:
+		return m.OldReport(ctx)
+	case rehearsal.FieldCreatedAt:
+		return m.OldCreatedAt(ctx)
+	}
+	return nil, fmt.Errorf("unknown Rehearsal field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *RehearsalMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case rehearsal.FieldReleaseID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetReleaseID(v)
+		return nil
+	case rehearsal.FieldFromVersion:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFromVersion(v)
+		return nil
+	case rehearsal.FieldToVersion:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetToVersion(v)
+		return nil
+	case rehearsal.FieldMajor:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetMajor(v)
+		return nil
+	case rehearsal.FieldReport:
+		v, ok := value.(json.RawMessage)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetReport(v)
+		return nil
+	case rehearsal.FieldCreatedAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreatedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Rehearsal field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *RehearsalMutation) AddedFields() []string {
+	var fields []string
+	if m.addmajor != nil {
+		fields = append(fields, rehearsal.FieldMajor)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *RehearsalMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case rehearsal.FieldMajor:
+		return m.AddedMajor()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *RehearsalMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case rehearsal.FieldMajor:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddMajor(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Rehearsal numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *RehearsalMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *RehearsalMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *RehearsalMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Rehearsal nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *RehearsalMutation) ResetField(name string) error {
+	switch name {
+	case rehearsal.FieldReleaseID:
+		m.ResetReleaseID()
+		return nil
+	case rehearsal.FieldFromVersion:
+		m.ResetFromVersion()
+		return nil
+	case rehearsal.FieldToVersion:
+		m.ResetToVersion()
+		return nil
+	case rehearsal.FieldMajor:
+		m.ResetMajor()
+		return nil
+	case rehearsal.FieldReport:
+		m.ResetReport()
+		return nil
+	case rehearsal.FieldCreatedAt:
+		m.ResetCreatedAt()
+		return nil
+	}
+	return fmt.Errorf("unknown Rehearsal field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *RehearsalMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *RehearsalMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *RehearsalMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *RehearsalMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *RehearsalMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *RehearsalMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *RehearsalMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Rehearsal unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *RehearsalMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Rehearsal edge %s", name)
+}
+
 // ReleaseMutation represents an operation that mutates the Release nodes in the graph.
 type ReleaseMutation struct {
 	config
@@ -7523,9 +8901,12 @@ type RolloutMutation struct {
 	per_database    *int
 	addper_database *int
 	on_error        *controlplane.OnError
+	strategy        *controlplane.Strategy
 	forgiven        *int
 	addforgiven     *int
 	reason          *string
+	wanted          *controlplane.RolloutState
+	wanted_by       *string
 	created_by      *string
 	created_at      *time.Time
 	closed_at       *time.Time
@@ -8044,6 +9425,42 @@ func (m *RolloutMutation) ResetOnError() {
 	m.on_error = nil
 }
 
+// SetStrategy sets the "strategy" field.
+func (m *RolloutMutation) SetStrategy(c controlplane.Strategy) {
+	m.strategy = &c
+}
+
+// Strategy returns the value of the "strategy" field in the mutation.
+func (m *RolloutMutation) Strategy() (r controlplane.Strategy, exists bool) {
+	v := m.strategy
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldStrategy returns the old "strategy" field's value of the Rollout entity.
+// If the Rollout object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RolloutMutation) OldStrategy(ctx context.Context) (v controlplane.Strategy, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldStrategy is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldStrategy requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldStrategy: %w", err)
+	}
+	return oldValue.Strategy, nil
+}
+
+// ResetStrategy resets all changes to the "strategy" field.
+func (m *RolloutMutation) ResetStrategy() {
+	m.strategy = nil
+}
+
 // SetForgiven sets the "forgiven" field.
 func (m *RolloutMutation) SetForgiven(i int) {
 	m.forgiven = &i
@@ -8134,6 +9551,78 @@ func (m *RolloutMutation) OldReason(ctx context.Context) (v string, err error) {
 // ResetReason resets all changes to the "reason" field.
 func (m *RolloutMutation) ResetReason() {
 	m.reason = nil
+}
+
+// SetWanted sets the "wanted" field.
+func (m *RolloutMutation) SetWanted(cs controlplane.RolloutState) {
+	m.wanted = &cs
+}
+
+// Wanted returns the value of the "wanted" field in the mutation.
+func (m *RolloutMutation) Wanted() (r controlplane.RolloutState, exists bool) {
+	v := m.wanted
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldWanted returns the old "wanted" field's value of the Rollout entity.
+// If the Rollout object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RolloutMutation) OldWanted(ctx context.Context) (v controlplane.RolloutState, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldWanted is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldWanted requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldWanted: %w", err)
+	}
+	return oldValue.Wanted, nil
+}
+
+// ResetWanted resets all changes to the "wanted" field.
+func (m *RolloutMutation) ResetWanted() {
+	m.wanted = nil
+}
+
+// SetWantedBy sets the "wanted_by" field.
+func (m *RolloutMutation) SetWantedBy(s string) {
+	m.wanted_by = &s
+}
+
+// WantedBy returns the value of the "wanted_by" field in the mutation.
+func (m *RolloutMutation) WantedBy() (r string, exists bool) {
+	v := m.wanted_by
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldWantedBy returns the old "wanted_by" field's value of the Rollout entity.
+// If the Rollout object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *RolloutMutation) OldWantedBy(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldWantedBy is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldWantedBy requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldWantedBy: %w", err)
+	}
+	return oldValue.WantedBy, nil
+}
+
+// ResetWantedBy resets all changes to the "wanted_by" field.
+func (m *RolloutMutation) ResetWantedBy() {
+	m.wanted_by = nil
 }
 
 // SetCreatedBy sets the "created_by" field.
@@ -8340,7 +9829,7 @@ func (m *RolloutMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *RolloutMutation) Fields() []string {
-	fields := make([]string, 0, 15)
+	fields := make([]string, 0, 18)
 	if m.state != nil {
 		fields = append(fields, rollout.FieldState)
 	}
@@ -8368,11 +9857,20 @@ func (m *RolloutMutation) Fields() []string {
 	if m.on_error != nil {
 		fields = append(fields, rollout.FieldOnError)
 	}
+	if m.strategy != nil {
+		fields = append(fields, rollout.FieldStrategy)
+	}
 	if m.forgiven != nil {
 		fields = append(fields, rollout.FieldForgiven)
 	}
 	if m.reason != nil {
 		fields = append(fields, rollout.FieldReason)
+	}
+	if m.wanted != nil {
+		fields = append(fields, rollout.FieldWanted)
+	}
+	if m.wanted_by != nil {
+		fields = append(fields, rollout.FieldWantedBy)
 	}
 	if m.created_by != nil {
 		fields = append(fields, rollout.FieldCreatedBy)
@@ -8412,10 +9910,16 @@ func (m *RolloutMutation) Field(name string) (ent.Value, bool) {
 		return m.PerDatabase()
 	case rollout.FieldOnError:
 		return m.OnError()
+	case rollout.FieldStrategy:
+		return m.Strategy()
 	case rollout.FieldForgiven:
 		return m.Forgiven()
 	case rollout.FieldReason:
 		return m.Reason()
+	case rollout.FieldWanted:
+		return m.Wanted()
+	case rollout.FieldWantedBy:
+		return m.WantedBy()
 	case rollout.FieldCreatedBy:
 		return m.CreatedBy()
 	case rollout.FieldCreatedAt:
@@ -8451,10 +9955,16 @@ func (m *RolloutMutation) OldField(ctx context.Context, name string) (ent.Value,
 		return m.OldPerDatabase(ctx)
 	case rollout.FieldOnError:
 		return m.OldOnError(ctx)
+	case rollout.FieldStrategy:
+		return m.OldStrategy(ctx)
 	case rollout.FieldForgiven:
 		return m.OldForgiven(ctx)
 	case rollout.FieldReason:
 		return m.OldReason(ctx)
+	case rollout.FieldWanted:
+		return m.OldWanted(ctx)
+	case rollout.FieldWantedBy:
+		return m.OldWantedBy(ctx)
 	case rollout.FieldCreatedBy:
 		return m.OldCreatedBy(ctx)
 	case rollout.FieldCreatedAt:
@@ -8535,6 +10045,13 @@ func (m *RolloutMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetOnError(v)
 		return nil
+	case rollout.FieldStrategy:
+		v, ok := value.(controlplane.Strategy)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetStrategy(v)
+		return nil
 	case rollout.FieldForgiven:
 		v, ok := value.(int)
 		if !ok {
@@ -8548,6 +10065,20 @@ func (m *RolloutMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetReason(v)
+		return nil
+	case rollout.FieldWanted:
+		v, ok := value.(controlplane.RolloutState)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetWanted(v)
+		return nil
+	case rollout.FieldWantedBy:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetWantedBy(v)
 		return nil
 	case rollout.FieldCreatedBy:
 		v, ok := value.(string)
@@ -8731,11 +10262,20 @@ func (m *RolloutMutation) ResetField(name string) error {
 	case rollout.FieldOnError:
 		m.ResetOnError()
 		return nil
+	case rollout.FieldStrategy:
+		m.ResetStrategy()
+		return nil
 	case rollout.FieldForgiven:
 		m.ResetForgiven()
 		return nil
 	case rollout.FieldReason:
 		m.ResetReason()
+		return nil
+	case rollout.FieldWanted:
+		m.ResetWanted()
+		return nil
+	case rollout.FieldWantedBy:
+		m.ResetWantedBy()
 		return nil
 	case rollout.FieldCreatedBy:
 		m.ResetCreatedBy()
@@ -9133,6 +10673,500 @@ func (m *SettingMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown Setting edge %s", name)
 }
 
+// StrategyMutation represents an operation that mutates the Strategy nodes in the graph.
+type StrategyMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *string
+	strategy      *controlplane.Strategy
+	created_by    *string
+	created_at    *time.Time
+	updated_at    *time.Time
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*Strategy, error)
+	predicates    []predicate.Strategy
+}
+
+var _ ent.Mutation = (*StrategyMutation)(nil)
+
+// strategyOption allows management of the mutation configuration using functional options.
+type strategyOption func(*StrategyMutation)
+
+// newStrategyMutation creates new mutation for the Strategy entity.
+func newStrategyMutation(c config, op Op, opts ...strategyOption) *StrategyMutation {
+	m := &StrategyMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeStrategy,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withStrategyID sets the ID field of the mutation.
+func withStrategyID(id string) strategyOption {
+	return func(m *StrategyMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Strategy
+		)
+		m.oldValue = func(ctx context.Context) (*Strategy, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Strategy.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withStrategy sets the old Strategy of the mutation.
+func withStrategy(node *Strategy) strategyOption {
+	return func(m *StrategyMutation) {
+		m.oldValue = func(context.Context) (*Strategy, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m StrategyMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m StrategyMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// SetID sets the value of the id field. Note that this
+// operation is only accepted on creation of Strategy entities.
+func (m *StrategyMutation) SetID(id string) {
+	m.id = &id
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *StrategyMutation) ID() (id string, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *StrategyMutation) IDs(ctx context.Context) ([]string, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []string{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Strategy.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetStrategy sets the "strategy" field.
+func (m *StrategyMutation) SetStrategy(c controlplane.Strategy) {
+	m.strategy = &c
+}
+
+// Strategy returns the value of the "strategy" field in the mutation.
+func (m *StrategyMutation) Strategy() (r controlplane.Strategy, exists bool) {
+	v := m.strategy
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldStrategy returns the old "strategy" field's value of the Strategy entity.
+// If the Strategy object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *StrategyMutation) OldStrategy(ctx context.Context) (v controlplane.Strategy, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldStrategy is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldStrategy requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldStrategy: %w", err)
+	}
+	return oldValue.Strategy, nil
+}
+
+// ResetStrategy resets all changes to the "strategy" field.
+func (m *StrategyMutation) ResetStrategy() {
+	m.strategy = nil
+}
+
+// SetCreatedBy sets the "created_by" field.
+func (m *StrategyMutation) SetCreatedBy(s string) {
+	m.created_by = &s
+}
+
+// CreatedBy returns the value of the "created_by" field in the mutation.
+func (m *StrategyMutation) CreatedBy() (r string, exists bool) {
+	v := m.created_by
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreatedBy returns the old "created_by" field's value of the Strategy entity.
+// If the Strategy object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *StrategyMutation) OldCreatedBy(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreatedBy is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreatedBy requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreatedBy: %w", err)
+	}
+	return oldValue.CreatedBy, nil
+}
+
+// ResetCreatedBy resets all changes to the "created_by" field.
+func (m *StrategyMutation) ResetCreatedBy() {
+	m.created_by = nil
+}
+
+// SetCreatedAt sets the "created_at" field.
+func (m *StrategyMutation) SetCreatedAt(t time.Time) {
+	m.created_at = &t
+}
+
+// CreatedAt returns the value of the "created_at" field in the mutation.
+func (m *StrategyMutation) CreatedAt() (r time.Time, exists bool) {
+	v := m.created_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreatedAt returns the old "created_at" field's value of the Strategy entity.
+// If the Strategy object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *StrategyMutation) OldCreatedAt(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreatedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreatedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreatedAt: %w", err)
+	}
+	return oldValue.CreatedAt, nil
+}
+
+// ResetCreatedAt resets all changes to the "created_at" field.
+func (m *StrategyMutation) ResetCreatedAt() {
+	m.created_at = nil
+}
+
+// SetUpdatedAt sets the "updated_at" field.
+func (m *StrategyMutation) SetUpdatedAt(t time.Time) {
+	m.updated_at = &t
+}
+
+// UpdatedAt returns the value of the "updated_at" field in the mutation.
+func (m *StrategyMutation) UpdatedAt() (r time.Time, exists bool) {
+	v := m.updated_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldUpdatedAt returns the old "updated_at" field's value of the Strategy entity.
+// If the Strategy object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *StrategyMutation) OldUpdatedAt(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldUpdatedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldUpdatedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldUpdatedAt: %w", err)
+	}
+	return oldValue.UpdatedAt, nil
+}
+
+// ResetUpdatedAt resets all changes to the "updated_at" field.
+func (m *StrategyMutation) ResetUpdatedAt() {
+	m.updated_at = nil
+}
+
+// Where appends a list predicates to the StrategyMutation builder.
+func (m *StrategyMutation) Where(ps ...predicate.Strategy) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the StrategyMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *StrategyMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Strategy, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *StrategyMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *StrategyMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Strategy).
+func (m *StrategyMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *StrategyMutation) Fields() []string {
+	fields := make([]string, 0, 4)
+	if m.strategy != nil {
+		fields = append(fields, strategy.FieldStrategy)
+	}
+	if m.created_by != nil {
+		fields = append(fields, strategy.FieldCreatedBy)
+	}
+	if m.created_at != nil {
+		fields = append(fields, strategy.FieldCreatedAt)
+	}
+	if m.updated_at != nil {
+		fields = append(fields, strategy.FieldUpdatedAt)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *StrategyMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case strategy.FieldStrategy:
+		return m.Strategy()
+	case strategy.FieldCreatedBy:
+		return m.CreatedBy()
+	case strategy.FieldCreatedAt:
+		return m.CreatedAt()
+	case strategy.FieldUpdatedAt:
+		return m.UpdatedAt()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *StrategyMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case strategy.FieldStrategy:
+		return m.OldStrategy(ctx)
+	case strategy.FieldCreatedBy:
+		return m.OldCreatedBy(ctx)
+	case strategy.FieldCreatedAt:
+		return m.OldCreatedAt(ctx)
+	case strategy.FieldUpdatedAt:
+		return m.OldUpdatedAt(ctx)
+	}
+	return nil, fmt.Errorf("unknown Strategy field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *StrategyMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case strategy.FieldStrategy:
+		v, ok := value.(controlplane.Strategy)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetStrategy(v)
+		return nil
+	case strategy.FieldCreatedBy:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreatedBy(v)
+		return nil
+	case strategy.FieldCreatedAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreatedAt(v)
+		return nil
+	case strategy.FieldUpdatedAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetUpdatedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Strategy field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *StrategyMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *StrategyMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *StrategyMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown Strategy numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *StrategyMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *StrategyMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *StrategyMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Strategy nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *StrategyMutation) ResetField(name string) error {
+	switch name {
+	case strategy.FieldStrategy:
+		m.ResetStrategy()
+		return nil
+	case strategy.FieldCreatedBy:
+		m.ResetCreatedBy()
+		return nil
+	case strategy.FieldCreatedAt:
+		m.ResetCreatedAt()
+		return nil
+	case strategy.FieldUpdatedAt:
+		m.ResetUpdatedAt()
+		return nil
+	}
+	return fmt.Errorf("unknown Strategy field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *StrategyMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *StrategyMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *StrategyMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *StrategyMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *StrategyMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *StrategyMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *StrategyMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Strategy unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *StrategyMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Strategy edge %s", name)
+}
+
 // TargetMutation represents an operation that mutates the Target nodes in the graph.
 type TargetMutation struct {
 	config
@@ -9144,6 +11178,12 @@ type TargetMutation struct {
 	slug            *string
 	cluster_id      *string
 	database_id     *string
+	wave            *int
+	addwave         *int
+	rank            *int
+	addrank         *int
+	window          *int
+	addwindow       *int
 	batch_id        *int
 	addbatch_id     *int
 	direction       *string
@@ -9440,6 +11480,174 @@ func (m *TargetMutation) OldDatabaseID(ctx context.Context) (v string, err error
 // ResetDatabaseID resets all changes to the "database_id" field.
 func (m *TargetMutation) ResetDatabaseID() {
 	m.database_id = nil
+}
+
+// SetWave sets the "wave" field.
+func (m *TargetMutation) SetWave(i int) {
+	m.wave = &i
+	m.addwave = nil
+}
+
+// Wave returns the value of the "wave" field in the mutation.
+func (m *TargetMutation) Wave() (r int, exists bool) {
+	v := m.wave
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldWave returns the old "wave" field's value of the Target entity.
+// If the Target object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TargetMutation) OldWave(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldWave is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldWave requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldWave: %w", err)
+	}
+	return oldValue.Wave, nil
+}
+
+// AddWave adds i to the "wave" field.
+func (m *TargetMutation) AddWave(i int) {
+	if m.addwave != nil {
+		*m.addwave += i
+	} else {
+		m.addwave = &i
+	}
+}
+
+// AddedWave returns the value that was added to the "wave" field in this mutation.
+func (m *TargetMutation) AddedWave() (r int, exists bool) {
+	v := m.addwave
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetWave resets all changes to the "wave" field.
+func (m *TargetMutation) ResetWave() {
+	m.wave = nil
+	m.addwave = nil
+}
+
+// SetRank sets the "rank" field.
+func (m *TargetMutation) SetRank(i int) {
+	m.rank = &i
+	m.addrank = nil
+}
+
+// Rank returns the value of the "rank" field in the mutation.
+func (m *TargetMutation) Rank() (r int, exists bool) {
+	v := m.rank
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRank returns the old "rank" field's value of the Target entity.
+// If the Target object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TargetMutation) OldRank(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRank is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRank requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRank: %w", err)
+	}
+	return oldValue.Rank, nil
+}
+
+// AddRank adds i to the "rank" field.
+func (m *TargetMutation) AddRank(i int) {
+	if m.addrank != nil {
+		*m.addrank += i
+	} else {
+		m.addrank = &i
+	}
+}
+
+// AddedRank returns the value that was added to the "rank" field in this mutation.
+func (m *TargetMutation) AddedRank() (r int, exists bool) {
+	v := m.addrank
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetRank resets all changes to the "rank" field.
+func (m *TargetMutation) ResetRank() {
+	m.rank = nil
+	m.addrank = nil
+}
+
+// SetWindow sets the "window" field.
+func (m *TargetMutation) SetWindow(i int) {
+	m.window = &i
+	m.addwindow = nil
+}
+
+// Window returns the value of the "window" field in the mutation.
+func (m *TargetMutation) Window() (r int, exists bool) {
+	v := m.window
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldWindow returns the old "window" field's value of the Target entity.
+// If the Target object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TargetMutation) OldWindow(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldWindow is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldWindow requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldWindow: %w", err)
+	}
+	return oldValue.Window, nil
+}
+
+// AddWindow adds i to the "window" field.
+func (m *TargetMutation) AddWindow(i int) {
+	if m.addwindow != nil {
+		*m.addwindow += i
+	} else {
+		m.addwindow = &i
+	}
+}
+
+// AddedWindow returns the value that was added to the "window" field in this mutation.
+func (m *TargetMutation) AddedWindow() (r int, exists bool) {
+	v := m.addwindow
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetWindow resets all changes to the "window" field.
+func (m *TargetMutation) ResetWindow() {
+	m.window = nil
+	m.addwindow = nil
 }
 
 // SetBatchID sets the "batch_id" field.
@@ -9972,7 +12180,7 @@ func (m *TargetMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *TargetMutation) Fields() []string {
-	fields := make([]string, 0, 16)
+	fields := make([]string, 0, 19)
 	if m.rollout_id != nil {
 		fields = append(fields, target.FieldRolloutID)
 	}
@@ -9987,6 +12195,15 @@ func (m *TargetMutation) Fields() []string {
 	}
 	if m.database_id != nil {
 		fields = append(fields, target.FieldDatabaseID)
+	}
+	if m.wave != nil {
+		fields = append(fields, target.FieldWave)
+	}
+	if m.rank != nil {
+		fields = append(fields, target.FieldRank)
+	}
+	if m.window != nil {
+		fields = append(fields, target.FieldWindow)
 	}
 	if m.batch_id != nil {
 		fields = append(fields, target.FieldBatchID)
@@ -10039,6 +12256,12 @@ func (m *TargetMutation) Field(name string) (ent.Value, bool) {
 		return m.ClusterID()
 	case target.FieldDatabaseID:
 		return m.DatabaseID()
+	case target.FieldWave:
+		return m.Wave()
+	case target.FieldRank:
+		return m.Rank()
+	case target.FieldWindow:
+		return m.Window()
 	case target.FieldBatchID:
 		return m.BatchID()
 	case target.FieldDirection:
@@ -10080,6 +12303,12 @@ func (m *TargetMutation) OldField(ctx context.Context, name string) (ent.Value, 
 		return m.OldClusterID(ctx)
 	case target.FieldDatabaseID:
 		return m.OldDatabaseID(ctx)
+	case target.FieldWave:
+		return m.OldWave(ctx)
+	case target.FieldRank:
+		return m.OldRank(ctx)
+	case target.FieldWindow:
+		return m.OldWindow(ctx)
 	case target.FieldBatchID:
 		return m.OldBatchID(ctx)
 	case target.FieldDirection:
@@ -10145,6 +12374,27 @@ func (m *TargetMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetDatabaseID(v)
+		return nil
+	case target.FieldWave:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetWave(v)
+		return nil
+	case target.FieldRank:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRank(v)
+		return nil
+	case target.FieldWindow:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetWindow(v)
 		return nil
 	case target.FieldBatchID:
 		v, ok := value.(int)
@@ -10231,6 +12481,15 @@ func (m *TargetMutation) SetField(name string, value ent.Value) error {
 // this mutation.
 func (m *TargetMutation) AddedFields() []string {
 	var fields []string
+	if m.addwave != nil {
+		fields = append(fields, target.FieldWave)
+	}
+	if m.addrank != nil {
+		fields = append(fields, target.FieldRank)
+	}
+	if m.addwindow != nil {
+		fields = append(fields, target.FieldWindow)
+	}
 	if m.addbatch_id != nil {
 		fields = append(fields, target.FieldBatchID)
 	}
@@ -10248,6 +12507,12 @@ func (m *TargetMutation) AddedFields() []string {
 // was not set, or was not defined in the schema.
 func (m *TargetMutation) AddedField(name string) (ent.Value, bool) {
 	switch name {
+	case target.FieldWave:
+		return m.AddedWave()
+	case target.FieldRank:
+		return m.AddedRank()
+	case target.FieldWindow:
+		return m.AddedWindow()
 	case target.FieldBatchID:
 		return m.AddedBatchID()
 	case target.FieldAttempts:
@@ -10263,6 +12528,27 @@ func (m *TargetMutation) AddedField(name string) (ent.Value, bool) {
 // type.
 func (m *TargetMutation) AddField(name string, value ent.Value) error {
 	switch name {
+	case target.FieldWave:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddWave(v)
+		return nil
+	case target.FieldRank:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddRank(v)
+		return nil
+	case target.FieldWindow:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddWindow(v)
+		return nil
 	case target.FieldBatchID:
 		v, ok := value.(int)
 		if !ok {
@@ -10346,6 +12632,15 @@ func (m *TargetMutation) ResetField(name string) error {
 		return nil
 	case target.FieldDatabaseID:
 		m.ResetDatabaseID()
+		return nil
+	case target.FieldWave:
+		m.ResetWave()
+		return nil
+	case target.FieldRank:
+		m.ResetRank()
+		return nil
+	case target.FieldWindow:
+		m.ResetWindow()
 		return nil
 	case target.FieldBatchID:
 		m.ResetBatchID()
@@ -10449,6 +12744,7 @@ type TenantMutation struct {
 	version       *string
 	release_id    *string
 	failure       **controlplane.Failure
+	pin           **controlplane.Pin
 	worker        *string
 	taken_at      *time.Time
 	wanted_at     *time.Time
@@ -10986,6 +13282,55 @@ func (m *TenantMutation) ResetFailure() {
 	delete(m.clearedFields, tenant.FieldFailure)
 }
 
+// SetPin sets the "pin" field.
+func (m *TenantMutation) SetPin(c *controlplane.Pin) {
+	m.pin = &c
+}
+
+// Pin returns the value of the "pin" field in the mutation.
+func (m *TenantMutation) Pin() (r *controlplane.Pin, exists bool) {
+	v := m.pin
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPin returns the old "pin" field's value of the Tenant entity.
+// If the Tenant object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TenantMutation) OldPin(ctx context.Context) (v *controlplane.Pin, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPin is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPin requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPin: %w", err)
+	}
+	return oldValue.Pin, nil
+}
+
+// ClearPin clears the value of the "pin" field.
+func (m *TenantMutation) ClearPin() {
+	m.pin = nil
+	m.clearedFields[tenant.FieldPin] = struct{}{}
+}
+
+// PinCleared returns if the "pin" field was cleared in this mutation.
+func (m *TenantMutation) PinCleared() bool {
+	_, ok := m.clearedFields[tenant.FieldPin]
+	return ok
+}
+
+// ResetPin resets all changes to the "pin" field.
+func (m *TenantMutation) ResetPin() {
+	m.pin = nil
+	delete(m.clearedFields, tenant.FieldPin)
+}
+
 // SetWorker sets the "worker" field.
 func (m *TenantMutation) SetWorker(s string) {
 	m.worker = &s
@@ -11213,7 +13558,7 @@ func (m *TenantMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *TenantMutation) Fields() []string {
-	fields := make([]string, 0, 16)
+	fields := make([]string, 0, 17)
 	if m.slug != nil {
 		fields = append(fields, tenant.FieldSlug)
 	}
@@ -11246,6 +13591,9 @@ func (m *TenantMutation) Fields() []string {
 	}
 	if m.failure != nil {
 		fields = append(fields, tenant.FieldFailure)
+	}
+	if m.pin != nil {
+		fields = append(fields, tenant.FieldPin)
 	}
 	if m.worker != nil {
 		fields = append(fields, tenant.FieldWorker)
@@ -11292,6 +13640,8 @@ func (m *TenantMutation) Field(name string) (ent.Value, bool) {
 		return m.ReleaseID()
 	case tenant.FieldFailure:
 		return m.Failure()
+	case tenant.FieldPin:
+		return m.Pin()
 	case tenant.FieldWorker:
 		return m.Worker()
 	case tenant.FieldTakenAt:
@@ -11333,6 +13683,8 @@ func (m *TenantMutation) OldField(ctx context.Context, name string) (ent.Value, 
 		return m.OldReleaseID(ctx)
 	case tenant.FieldFailure:
 		return m.OldFailure(ctx)
+	case tenant.FieldPin:
+		return m.OldPin(ctx)
 	case tenant.FieldWorker:
 		return m.OldWorker(ctx)
 	case tenant.FieldTakenAt:
@@ -11429,6 +13781,13 @@ func (m *TenantMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetFailure(v)
 		return nil
+	case tenant.FieldPin:
+		v, ok := value.(*controlplane.Pin)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPin(v)
+		return nil
 	case tenant.FieldWorker:
 		v, ok := value.(string)
 		if !ok {
@@ -11500,6 +13859,9 @@ func (m *TenantMutation) ClearedFields() []string {
 	if m.FieldCleared(tenant.FieldFailure) {
 		fields = append(fields, tenant.FieldFailure)
 	}
+	if m.FieldCleared(tenant.FieldPin) {
+		fields = append(fields, tenant.FieldPin)
+	}
 	if m.FieldCleared(tenant.FieldTakenAt) {
 		fields = append(fields, tenant.FieldTakenAt)
 	}
@@ -11522,6 +13884,9 @@ func (m *TenantMutation) ClearField(name string) error {
 		return nil
 	case tenant.FieldFailure:
 		m.ClearFailure()
+		return nil
+	case tenant.FieldPin:
+		m.ClearPin()
 		return nil
 	case tenant.FieldTakenAt:
 		m.ClearTakenAt()
@@ -11566,6 +13931,9 @@ func (m *TenantMutation) ResetField(name string) error {
 		return nil
 	case tenant.FieldFailure:
 		m.ResetFailure()
+		return nil
+	case tenant.FieldPin:
+		m.ResetPin()
 		return nil
 	case tenant.FieldWorker:
 		m.ResetWorker()
@@ -11632,6 +14000,695 @@ func (m *TenantMutation) ClearEdge(name string) error {
 // It returns an error if the edge is not defined in the schema.
 func (m *TenantMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown Tenant edge %s", name)
+}
+
+// WaveMutation represents an operation that mutates the Wave nodes in the graph.
+type WaveMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *int
+	rollout_id    *string
+	number        *int
+	addnumber     *int
+	name          *string
+	ended_at      *time.Time
+	passed_at     *time.Time
+	gates         *[]controlplane.GateResult
+	appendgates   []controlplane.GateResult
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*Wave, error)
+	predicates    []predicate.Wave
+}
+
+var _ ent.Mutation = (*WaveMutation)(nil)
+
+// waveOption allows management of the mutation configuration using functional options.
+type waveOption func(*WaveMutation)
+
+// newWaveMutation creates new mutation for the Wave entity.
+func newWaveMutation(c config, op Op, opts ...waveOption) *WaveMutation {
+	m := &WaveMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeWave,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withWaveID sets the ID field of the mutation.
+func withWaveID(id int) waveOption {
+	return func(m *WaveMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Wave
+		)
+		m.oldValue = func(ctx context.Context) (*Wave, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Wave.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withWave sets the old Wave of the mutation.
+func withWave(node *Wave) waveOption {
+	return func(m *WaveMutation) {
+		m.oldValue = func(context.Context) (*Wave, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m WaveMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m WaveMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *WaveMutation) ID() (id int, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *WaveMutation) IDs(ctx context.Context) ([]int, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []int{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Wave.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetRolloutID sets the "rollout_id" field.
+func (m *WaveMutation) SetRolloutID(s string) {
+	m.rollout_id = &s
+}
+
+// RolloutID returns the value of the "rollout_id" field in the mutation.
+func (m *WaveMutation) RolloutID() (r string, exists bool) {
+	v := m.rollout_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRolloutID returns the old "rollout_id" field's value of the Wave entity.
+// If the Wave object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WaveMutation) OldRolloutID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRolloutID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRolloutID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRolloutID: %w", err)
+	}
+	return oldValue.RolloutID, nil
+}
+
+// ResetRolloutID resets all changes to the "rollout_id" field.
+func (m *WaveMutation) ResetRolloutID() {
+	m.rollout_id = nil
+}
+
+// SetNumber sets the "number" field.
+func (m *WaveMutation) SetNumber(i int) {
+	m.number = &i
+	m.addnumber = nil
+}
+
+// Number returns the value of the "number" field in the mutation.
+func (m *WaveMutation) Number() (r int, exists bool) {
+	v := m.number
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldNumber returns the old "number" field's value of the Wave entity.
+// If the Wave object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WaveMutation) OldNumber(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldNumber is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldNumber requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldNumber: %w", err)
+	}
+	return oldValue.Number, nil
+}
+
+// AddNumber adds i to the "number" field.
+func (m *WaveMutation) AddNumber(i int) {
+	if m.addnumber != nil {
+		*m.addnumber += i
+	} else {
+		m.addnumber = &i
+	}
+}
+
+// AddedNumber returns the value that was added to the "number" field in this mutation.
+func (m *WaveMutation) AddedNumber() (r int, exists bool) {
+	v := m.addnumber
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetNumber resets all changes to the "number" field.
+func (m *WaveMutation) ResetNumber() {
+	m.number = nil
+	m.addnumber = nil
+}
+
+// SetName sets the "name" field.
+func (m *WaveMutation) SetName(s string) {
+	m.name = &s
+}
+
+// Name returns the value of the "name" field in the mutation.
+func (m *WaveMutation) Name() (r string, exists bool) {
+	v := m.name
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldName returns the old "name" field's value of the Wave entity.
+// If the Wave object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WaveMutation) OldName(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldName is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldName requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldName: %w", err)
+	}
+	return oldValue.Name, nil
+}
+
+// ResetName resets all changes to the "name" field.
+func (m *WaveMutation) ResetName() {
+	m.name = nil
+}
+
+// SetEndedAt sets the "ended_at" field.
+func (m *WaveMutation) SetEndedAt(t time.Time) {
+	m.ended_at = &t
+}
+
+// EndedAt returns the value of the "ended_at" field in the mutation.
+func (m *WaveMutation) EndedAt() (r time.Time, exists bool) {
+	v := m.ended_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEndedAt returns the old "ended_at" field's value of the Wave entity.
+// If the Wave object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WaveMutation) OldEndedAt(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEndedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEndedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEndedAt: %w", err)
+	}
+	return oldValue.EndedAt, nil
+}
+
+// ClearEndedAt clears the value of the "ended_at" field.
+func (m *WaveMutation) ClearEndedAt() {
+	m.ended_at = nil
+	m.clearedFields[wave.FieldEndedAt] = struct{}{}
+}
+
+// EndedAtCleared returns if the "ended_at" field was cleared in this mutation.
+func (m *WaveMutation) EndedAtCleared() bool {
+	_, ok := m.clearedFields[wave.FieldEndedAt]
+	return ok
+}
+
+// ResetEndedAt resets all changes to the "ended_at" field.
+func (m *WaveMutation) ResetEndedAt() {
+	m.ended_at = nil
+	delete(m.clearedFields, wave.FieldEndedAt)
+}
+
+// SetPassedAt sets the "passed_at" field.
+func (m *WaveMutation) SetPassedAt(t time.Time) {
+	m.passed_at = &t
+}
+
+// PassedAt returns the value of the "passed_at" field in the mutation.
+func (m *WaveMutation) PassedAt() (r time.Time, exists bool) {
+	v := m.passed_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPassedAt returns the old "passed_at" field's value of the Wave entity.
+// If the Wave object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WaveMutation) OldPassedAt(ctx context.Context) (v *time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPassedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPassedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPassedAt: %w", err)
+	}
+	return oldValue.PassedAt, nil
+}
+
+// ClearPassedAt clears the value of the "passed_at" field.
+func (m *WaveMutation) ClearPassedAt() {
+	m.passed_at = nil
+	m.clearedFields[wave.FieldPassedAt] = struct{}{}
+}
+
+// PassedAtCleared returns if the "passed_at" field was cleared in this mutation.
+func (m *WaveMutation) PassedAtCleared() bool {
+	_, ok := m.clearedFields[wave.FieldPassedAt]
+	return ok
+}
+
+// ResetPassedAt resets all changes to the "passed_at" field.
+func (m *WaveMutation) ResetPassedAt() {
+	m.passed_at = nil
+	delete(m.clearedFields, wave.FieldPassedAt)
+}
+
+// SetGates sets the "gates" field.
+func (m *WaveMutation) SetGates(cr []controlplane.GateResult) {
+	m.gates = &cr
+	m.appendgates = nil
+}
+
+// Gates returns the value of the "gates" field in the mutation.
+func (m *WaveMutation) Gates() (r []controlplane.GateResult, exists bool) {
+	v := m.gates
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldGates returns the old "gates" field's value of the Wave entity.
+// If the Wave object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *WaveMutation) OldGates(ctx context.Context) (v []controlplane.GateResult, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldGates is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldGates requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldGates: %w", err)
+	}
+	return oldValue.Gates, nil
+}
+
+// AppendGates adds cr to the "gates" field.
+func (m *WaveMutation) AppendGates(cr []controlplane.GateResult) {
+	m.appendgates = append(m.appendgates, cr...)
+}
+
+// AppendedGates returns the list of values that were appended to the "gates" field in this mutation.
+func (m *WaveMutation) AppendedGates() ([]controlplane.GateResult, bool) {
+	if len(m.appendgates) == 0 {
+		return nil, false
+	}
+	return m.appendgates, true
+}
+
+// ResetGates resets all changes to the "gates" field.
+func (m *WaveMutation) ResetGates() {
+	m.gates = nil
+	m.appendgates = nil
+}
+
+// Where appends a list predicates to the WaveMutation builder.
+func (m *WaveMutation) Where(ps ...predicate.Wave) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the WaveMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *WaveMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Wave, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *WaveMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *WaveMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Wave).
+func (m *WaveMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *WaveMutation) Fields() []string {
+	fields := make([]string, 0, 6)
+	if m.rollout_id != nil {
+		fields = append(fields, wave.FieldRolloutID)
+	}
+	if m.number != nil {
+		fields = append(fields, wave.FieldNumber)
+	}
+	if m.name != nil {
+		fields = append(fields, wave.FieldName)
+	}
+	if m.ended_at != nil {
+		fields = append(fields, wave.FieldEndedAt)
+	}
+	if m.passed_at != nil {
+		fields = append(fields, wave.FieldPassedAt)
+	}
+	if m.gates != nil {
+		fields = append(fields, wave.FieldGates)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *WaveMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case wave.FieldRolloutID:
+		return m.RolloutID()
+	case wave.FieldNumber:
+		return m.Number()
+	case wave.FieldName:
+		return m.Name()
+	case wave.FieldEndedAt:
+		return m.EndedAt()
+	case wave.FieldPassedAt:
+		return m.PassedAt()
+	case wave.FieldGates:
+		return m.Gates()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *WaveMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case wave.FieldRolloutID:
+		return m.OldRolloutID(ctx)
+	case wave.FieldNumber:
+		return m.OldNumber(ctx)
+	case wave.FieldName:
+		return m.OldName(ctx)
+	case wave.FieldEndedAt:
+		return m.OldEndedAt(ctx)
+	case wave.FieldPassedAt:
+		return m.OldPassedAt(ctx)
+	case wave.FieldGates:
+		return m.OldGates(ctx)
+	}
+	return nil, fmt.Errorf("unknown Wave field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *WaveMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case wave.FieldRolloutID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRolloutID(v)
+		return nil
+	case wave.FieldNumber:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetNumber(v)
+		return nil
+	case wave.FieldName:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetName(v)
+		return nil
+	case wave.FieldEndedAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEndedAt(v)
+		return nil
+	case wave.FieldPassedAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPassedAt(v)
+		return nil
+	case wave.FieldGates:
+		v, ok := value.([]controlplane.GateResult)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetGates(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Wave field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *WaveMutation) AddedFields() []string {
+	var fields []string
+	if m.addnumber != nil {
+		fields = append(fields, wave.FieldNumber)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *WaveMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case wave.FieldNumber:
+		return m.AddedNumber()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *WaveMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case wave.FieldNumber:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddNumber(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Wave numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *WaveMutation) ClearedFields() []string {
+	var fields []string
+	if m.FieldCleared(wave.FieldEndedAt) {
+		fields = append(fields, wave.FieldEndedAt)
+	}
+	if m.FieldCleared(wave.FieldPassedAt) {
+		fields = append(fields, wave.FieldPassedAt)
+	}
+	return fields
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *WaveMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *WaveMutation) ClearField(name string) error {
+	switch name {
+	case wave.FieldEndedAt:
+		m.ClearEndedAt()
+		return nil
+	case wave.FieldPassedAt:
+		m.ClearPassedAt()
+		return nil
+	}
+	return fmt.Errorf("unknown Wave nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *WaveMutation) ResetField(name string) error {
+	switch name {
+	case wave.FieldRolloutID:
+		m.ResetRolloutID()
+		return nil
+	case wave.FieldNumber:
+		m.ResetNumber()
+		return nil
+	case wave.FieldName:
+		m.ResetName()
+		return nil
+	case wave.FieldEndedAt:
+		m.ResetEndedAt()
+		return nil
+	case wave.FieldPassedAt:
+		m.ResetPassedAt()
+		return nil
+	case wave.FieldGates:
+		m.ResetGates()
+		return nil
+	}
+	return fmt.Errorf("unknown Wave field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *WaveMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *WaveMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *WaveMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *WaveMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *WaveMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *WaveMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *WaveMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Wave unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *WaveMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Wave edge %s", name)
 }
 
 // WorkerMutation represents an operation that mutates the Worker nodes in the graph.

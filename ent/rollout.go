@@ -3,6 +3,7 @@
 package ent
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -36,10 +37,16 @@ type Rollout struct {
 	PerDatabase int `json:"per_database,omitempty"`
 	// OnError holds the value of the "on_error" field.
 	OnError controlplane.OnError `json:"on_error,omitempty"`
+	// Strategy holds the value of the "strategy" field.
+	Strategy controlplane.Strategy `json:"strategy,omitempty"`
 	// failures that an operator has seen and resumed from
 	Forgiven int `json:"forgiven,omitempty"`
 	// Reason holds the value of the "reason" field.
 	Reason string `json:"reason,omitempty"`
+	// paused or aborted, once nothing is in hand
+	Wanted controlplane.RolloutState `json:"wanted,omitempty"`
+	// WantedBy holds the value of the "wanted_by" field.
+	WantedBy string `json:"wanted_by,omitempty"`
 	// CreatedBy holds the value of the "created_by" field.
 	CreatedBy string `json:"created_by,omitempty"`
 	// CreatedAt holds the value of the "created_at" field.
@@ -56,9 +63,11 @@ func (*Rollout) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
+		case rollout.FieldStrategy:
+			values[i] = new([]byte)
 		case rollout.FieldBatchSize, rollout.FieldConcurrency, rollout.FieldPerCluster, rollout.FieldPerDatabase, rollout.FieldForgiven:
 			values[i] = new(sql.NullInt64)
-		case rollout.FieldID, rollout.FieldState, rollout.FieldReleaseID, rollout.FieldVersion, rollout.FieldSelector, rollout.FieldOnError, rollout.FieldReason, rollout.FieldCreatedBy:
+		case rollout.FieldID, rollout.FieldState, rollout.FieldReleaseID, rollout.FieldVersion, rollout.FieldSelector, rollout.FieldOnError, rollout.FieldReason, rollout.FieldWanted, rollout.FieldWantedBy, rollout.FieldCreatedBy:
 			values[i] = new(sql.NullString)
 		case rollout.FieldCreatedAt, rollout.FieldClosedAt, rollout.FieldFinishedAt:
 			values[i] = new(sql.NullTime)
@@ -137,6 +146,14 @@ func (_m *Rollout) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.OnError = controlplane.OnError(value.String)
 			}
+		case rollout.FieldStrategy:
+			if value, ok := values[i].(*[]byte); !ok {
+				return fmt.Errorf("unexpected type %T for field strategy", values[i])
+			} else if value != nil && len(*value) > 0 {
+				if err := json.Unmarshal(*value, &_m.Strategy); err != nil {
+					return fmt.Errorf("unmarshal field strategy: %w", err)
+				}
+			}
 		case rollout.FieldForgiven:
 			if value, ok := values[i].(*sql.NullInt64); !ok {
 				return fmt.Errorf("unexpected type %T for field forgiven", values[i])
@@ -148,6 +165,18 @@ func (_m *Rollout) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field reason", values[i])
 			} else if value.Valid {
 				_m.Reason = value.String
+			}
+		case rollout.FieldWanted:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field wanted", values[i])
+			} else if value.Valid {
+				_m.Wanted = controlplane.RolloutState(value.String)
+			}
+		case rollout.FieldWantedBy:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field wanted_by", values[i])
+			} else if value.Valid {
+				_m.WantedBy = value.String
 			}
 		case rollout.FieldCreatedBy:
 			if value, ok := values[i].(*sql.NullString); !ok {
@@ -238,11 +267,20 @@ func (_m *Rollout) String() string {
 	builder.WriteString("on_error=")
 	builder.WriteString(fmt.Sprintf("%v", _m.OnError))
 	builder.WriteString(", ")
+	builder.WriteString("strategy=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Strategy))
+	builder.WriteString(", ")
 	builder.WriteString("forgiven=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Forgiven))
 	builder.WriteString(", ")
 	builder.WriteString("reason=")
 	builder.WriteString(_m.Reason)
+	builder.WriteString(", ")
+	builder.WriteString("wanted=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Wanted))
+	builder.WriteString(", ")
+	builder.WriteString("wanted_by=")
+	builder.WriteString(_m.WantedBy)
 	builder.WriteString(", ")
 	builder.WriteString("created_by=")
 	builder.WriteString(_m.CreatedBy)

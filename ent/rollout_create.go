@@ -118,6 +118,12 @@ func (_c *RolloutCreate) SetNillableOnError(v *controlplane.OnError) *RolloutCre
 	return _c
 }
 
+// SetStrategy sets the "strategy" field.
+func (_c *RolloutCreate) SetStrategy(v controlplane.Strategy) *RolloutCreate {
+	_c.mutation.SetStrategy(v)
+	return _c
+}
+
 // SetForgiven sets the "forgiven" field.
 func (_c *RolloutCreate) SetForgiven(v int) *RolloutCreate {
 	_c.mutation.SetForgiven(v)
@@ -142,6 +148,34 @@ func (_c *RolloutCreate) SetReason(v string) *RolloutCreate {
 func (_c *RolloutCreate) SetNillableReason(v *string) *RolloutCreate {
 	if v != nil {
 		_c.SetReason(*v)
+	}
+	return _c
+}
+
+// SetWanted sets the "wanted" field.
+func (_c *RolloutCreate) SetWanted(v controlplane.RolloutState) *RolloutCreate {
+	_c.mutation.SetWanted(v)
+	return _c
+}
+
+// SetNillableWanted sets the "wanted" field if the given value is not nil.
+func (_c *RolloutCreate) SetNillableWanted(v *controlplane.RolloutState) *RolloutCreate {
+	if v != nil {
+		_c.SetWanted(*v)
+	}
+	return _c
+}
+
+// SetWantedBy sets the "wanted_by" field.
+func (_c *RolloutCreate) SetWantedBy(v string) *RolloutCreate {
+	_c.mutation.SetWantedBy(v)
+	return _c
+}
+
+// SetNillableWantedBy sets the "wanted_by" field if the given value is not nil.
+func (_c *RolloutCreate) SetNillableWantedBy(v *string) *RolloutCreate {
+	if v != nil {
+		_c.SetWantedBy(*v)
 	}
 	return _c
 }
@@ -263,6 +297,14 @@ func (_c *RolloutCreate) defaults() {
 		v := rollout.DefaultReason
 		_c.mutation.SetReason(v)
 	}
+	if _, ok := _c.mutation.Wanted(); !ok {
+		v := rollout.DefaultWanted
+		_c.mutation.SetWanted(v)
+	}
+	if _, ok := _c.mutation.WantedBy(); !ok {
+		v := rollout.DefaultWantedBy
+		_c.mutation.SetWantedBy(v)
+	}
 	if _, ok := _c.mutation.CreatedAt(); !ok {
 		v := rollout.DefaultCreatedAt()
 		_c.mutation.SetCreatedAt(v)
@@ -303,11 +345,22 @@ func (_c *RolloutCreate) check() error {
 	if _, ok := _c.mutation.OnError(); !ok {
 		return &ValidationError{Name: "on_error", err: errors.New(`ent: missing required field "Rollout.on_error"`)}
 	}
+	if v, ok := _c.mutation.Strategy(); ok {
+		if err := v.Validate(); err != nil {
+			return &ValidationError{Name: "strategy", err: fmt.Errorf(`ent: validator failed for field "Rollout.strategy": %w`, err)}
+		}
+	}
 	if _, ok := _c.mutation.Forgiven(); !ok {
 		return &ValidationError{Name: "forgiven", err: errors.New(`ent: missing required field "Rollout.forgiven"`)}
 	}
 	if _, ok := _c.mutation.Reason(); !ok {
 		return &ValidationError{Name: "reason", err: errors.New(`ent: missing required field "Rollout.reason"`)}
+	}
+	if _, ok := _c.mutation.Wanted(); !ok {
+		return &ValidationError{Name: "wanted", err: errors.New(`ent: missing required field "Rollout.wanted"`)}
+	}
+	if _, ok := _c.mutation.WantedBy(); !ok {
+		return &ValidationError{Name: "wanted_by", err: errors.New(`ent: missing required field "Rollout.wanted_by"`)}
 	}
 	if _, ok := _c.mutation.CreatedBy(); !ok {
 		return &ValidationError{Name: "created_by", err: errors.New(`ent: missing required field "Rollout.created_by"`)}
@@ -389,6 +442,10 @@ func (_c *RolloutCreate) createSpec() (*Rollout, *sqlgraph.CreateSpec) {
 		_spec.SetField(rollout.FieldOnError, field.TypeString, value)
 		_node.OnError = value
 	}
+	if value, ok := _c.mutation.Strategy(); ok {
+		_spec.SetField(rollout.FieldStrategy, field.TypeJSON, value)
+		_node.Strategy = value
+	}
 	if value, ok := _c.mutation.Forgiven(); ok {
 		_spec.SetField(rollout.FieldForgiven, field.TypeInt, value)
 		_node.Forgiven = value
@@ -396,6 +453,14 @@ func (_c *RolloutCreate) createSpec() (*Rollout, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.Reason(); ok {
 		_spec.SetField(rollout.FieldReason, field.TypeString, value)
 		_node.Reason = value
+	}
+	if value, ok := _c.mutation.Wanted(); ok {
+		_spec.SetField(rollout.FieldWanted, field.TypeString, value)
+		_node.Wanted = value
+	}
+	if value, ok := _c.mutation.WantedBy(); ok {
+		_spec.SetField(rollout.FieldWantedBy, field.TypeString, value)
+		_node.WantedBy = value
 	}
 	if value, ok := _c.mutation.CreatedBy(); ok {
 		_spec.SetField(rollout.FieldCreatedBy, field.TypeString, value)
@@ -597,6 +662,18 @@ func (u *RolloutUpsert) UpdateOnError() *RolloutUpsert {
 	return u
 }
 
+// SetStrategy sets the "strategy" field.
+func (u *RolloutUpsert) SetStrategy(v controlplane.Strategy) *RolloutUpsert {
+	u.Set(rollout.FieldStrategy, v)
+	return u
+}
+
+// UpdateStrategy sets the "strategy" field to the value that was provided on create.
+func (u *RolloutUpsert) UpdateStrategy() *RolloutUpsert {
+	u.SetExcluded(rollout.FieldStrategy)
+	return u
+}
+
 // SetForgiven sets the "forgiven" field.
 func (u *RolloutUpsert) SetForgiven(v int) *RolloutUpsert {
 	u.Set(rollout.FieldForgiven, v)
@@ -624,6 +701,30 @@ func (u *RolloutUpsert) SetReason(v string) *RolloutUpsert {
 // UpdateReason sets the "reason" field to the value that was provided on create.
 func (u *RolloutUpsert) UpdateReason() *RolloutUpsert {
 	u.SetExcluded(rollout.FieldReason)
+	return u
+}
+
+// SetWanted sets the "wanted" field.
+func (u *RolloutUpsert) SetWanted(v controlplane.RolloutState) *RolloutUpsert {
+	u.Set(rollout.FieldWanted, v)
+	return u
+}
+
+// UpdateWanted sets the "wanted" field to the value that was provided on create.
+func (u *RolloutUpsert) UpdateWanted() *RolloutUpsert {
+	u.SetExcluded(rollout.FieldWanted)
+	return u
+}
+
+// SetWantedBy sets the "wanted_by" field.
+func (u *RolloutUpsert) SetWantedBy(v string) *RolloutUpsert {
+	u.Set(rollout.FieldWantedBy, v)
+	return u
+}
+
+// UpdateWantedBy sets the "wanted_by" field to the value that was provided on create.
+func (u *RolloutUpsert) UpdateWantedBy() *RolloutUpsert {
+	u.SetExcluded(rollout.FieldWantedBy)
 	return u
 }
 
@@ -880,6 +981,20 @@ func (u *RolloutUpsertOne) UpdateOnError() *RolloutUpsertOne {
 	})
 }
 
+// SetStrategy sets the "strategy" field.
+func (u *RolloutUpsertOne) SetStrategy(v controlplane.Strategy) *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.SetStrategy(v)
+	})
+}
+
+// UpdateStrategy sets the "strategy" field to the value that was provided on create.
+func (u *RolloutUpsertOne) UpdateStrategy() *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.UpdateStrategy()
+	})
+}
+
 // SetForgiven sets the "forgiven" field.
 func (u *RolloutUpsertOne) SetForgiven(v int) *RolloutUpsertOne {
 	return u.Update(func(s *RolloutUpsert) {
@@ -912,6 +1027,34 @@ func (u *RolloutUpsertOne) SetReason(v string) *RolloutUpsertOne {
 func (u *RolloutUpsertOne) UpdateReason() *RolloutUpsertOne {
 	return u.Update(func(s *RolloutUpsert) {
 		s.UpdateReason()
+	})
+}
+
+// SetWanted sets the "wanted" field.
+func (u *RolloutUpsertOne) SetWanted(v controlplane.RolloutState) *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.SetWanted(v)
+	})
+}
+
+// UpdateWanted sets the "wanted" field to the value that was provided on create.
+func (u *RolloutUpsertOne) UpdateWanted() *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.UpdateWanted()
+	})
+}
+
+// SetWantedBy sets the "wanted_by" field.
+func (u *RolloutUpsertOne) SetWantedBy(v string) *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.SetWantedBy(v)
+	})
+}
+
+// UpdateWantedBy sets the "wanted_by" field to the value that was provided on create.
+func (u *RolloutUpsertOne) UpdateWantedBy() *RolloutUpsertOne {
+	return u.Update(func(s *RolloutUpsert) {
+		s.UpdateWantedBy()
 	})
 }
 
@@ -1343,6 +1486,20 @@ func (u *RolloutUpsertBulk) UpdateOnError() *RolloutUpsertBulk {
 	})
 }
 
+// SetStrategy sets the "strategy" field.
+func (u *RolloutUpsertBulk) SetStrategy(v controlplane.Strategy) *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.SetStrategy(v)
+	})
+}
+
+// UpdateStrategy sets the "strategy" field to the value that was provided on create.
+func (u *RolloutUpsertBulk) UpdateStrategy() *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.UpdateStrategy()
+	})
+}
+
 // SetForgiven sets the "forgiven" field.
 func (u *RolloutUpsertBulk) SetForgiven(v int) *RolloutUpsertBulk {
 	return u.Update(func(s *RolloutUpsert) {
@@ -1375,6 +1532,34 @@ func (u *RolloutUpsertBulk) SetReason(v string) *RolloutUpsertBulk {
 func (u *RolloutUpsertBulk) UpdateReason() *RolloutUpsertBulk {
 	return u.Update(func(s *RolloutUpsert) {
 		s.UpdateReason()
+	})
+}
+
+// SetWanted sets the "wanted" field.
+func (u *RolloutUpsertBulk) SetWanted(v controlplane.RolloutState) *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.SetWanted(v)
+	})
+}
+
+// UpdateWanted sets the "wanted" field to the value that was provided on create.
+func (u *RolloutUpsertBulk) UpdateWanted() *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.UpdateWanted()
+	})
+}
+
+// SetWantedBy sets the "wanted_by" field.
+func (u *RolloutUpsertBulk) SetWantedBy(v string) *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.SetWantedBy(v)
+	})
+}
+
+// UpdateWantedBy sets the "wanted_by" field to the value that was provided on create.
+func (u *RolloutUpsertBulk) UpdateWantedBy() *RolloutUpsertBulk {
+	return u.Update(func(s *RolloutUpsert) {
+		s.UpdateWantedBy()
 	})
 }
 

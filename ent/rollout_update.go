@@ -184,6 +184,20 @@ func (_u *RolloutUpdate) SetNillableOnError(v *controlplane.OnError) *RolloutUpd
 	return _u
 }
 
+// SetStrategy sets the "strategy" field.
+func (_u *RolloutUpdate) SetStrategy(v controlplane.Strategy) *RolloutUpdate {
+	_u.mutation.SetStrategy(v)
+	return _u
+}
+
+// SetNillableStrategy sets the "strategy" field if the given value is not nil.
+func (_u *RolloutUpdate) SetNillableStrategy(v *controlplane.Strategy) *RolloutUpdate {
+	if v != nil {
+		_u.SetStrategy(*v)
+	}
+	return _u
+}
+
 // SetForgiven sets the "forgiven" field.
 func (_u *RolloutUpdate) SetForgiven(v int) *RolloutUpdate {
 	_u.mutation.ResetForgiven()
@@ -215,6 +229,34 @@ func (_u *RolloutUpdate) SetReason(v string) *RolloutUpdate {
 func (_u *RolloutUpdate) SetNillableReason(v *string) *RolloutUpdate {
 	if v != nil {
 		_u.SetReason(*v)
+	}
+	return _u
+}
+
+// SetWanted sets the "wanted" field.
+func (_u *RolloutUpdate) SetWanted(v controlplane.RolloutState) *RolloutUpdate {
+	_u.mutation.SetWanted(v)
+	return _u
+}
+
+// SetNillableWanted sets the "wanted" field if the given value is not nil.
+func (_u *RolloutUpdate) SetNillableWanted(v *controlplane.RolloutState) *RolloutUpdate {
+	if v != nil {
+		_u.SetWanted(*v)
+	}
+	return _u
+}
+
+// SetWantedBy sets the "wanted_by" field.
+func (_u *RolloutUpdate) SetWantedBy(v string) *RolloutUpdate {
+	_u.mutation.SetWantedBy(v)
+	return _u
+}
+
+// SetNillableWantedBy sets the "wanted_by" field if the given value is not nil.
+func (_u *RolloutUpdate) SetNillableWantedBy(v *string) *RolloutUpdate {
+	if v != nil {
+		_u.SetWantedBy(*v)
 	}
 	return _u
 }
@@ -312,6 +354,11 @@ func (_u *RolloutUpdate) check() error {
 			return &ValidationError{Name: "release_id", err: fmt.Errorf(`ent: validator failed for field "Rollout.release_id": %w`, err)}
 		}
 	}
+	if v, ok := _u.mutation.Strategy(); ok {
+		if err := v.Validate(); err != nil {
+			return &ValidationError{Name: "strategy", err: fmt.Errorf(`ent: validator failed for field "Rollout.strategy": %w`, err)}
+		}
+	}
 	return nil
 }
 
@@ -372,6 +419,9 @@ func (_u *RolloutUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if value, ok := _u.mutation.OnError(); ok {
 		_spec.SetField(rollout.FieldOnError, field.TypeString, value)
 	}
+	if value, ok := _u.mutation.Strategy(); ok {
+		_spec.SetField(rollout.FieldStrategy, field.TypeJSON, value)
+	}
 	if value, ok := _u.mutation.Forgiven(); ok {
 		_spec.SetField(rollout.FieldForgiven, field.TypeInt, value)
 	}
@@ -380,6 +430,12 @@ func (_u *RolloutUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if value, ok := _u.mutation.Reason(); ok {
 		_spec.SetField(rollout.FieldReason, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Wanted(); ok {
+		_spec.SetField(rollout.FieldWanted, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.WantedBy(); ok {
+		_spec.SetField(rollout.FieldWantedBy, field.TypeString, value)
 	}
 	if value, ok := _u.mutation.CreatedBy(); ok {
 		_spec.SetField(rollout.FieldCreatedBy, field.TypeString, value)
@@ -572,6 +628,20 @@ func (_u *RolloutUpdateOne) SetNillableOnError(v *controlplane.OnError) *Rollout
 	return _u
 }
 
+// SetStrategy sets the "strategy" field.
+func (_u *RolloutUpdateOne) SetStrategy(v controlplane.Strategy) *RolloutUpdateOne {
+	_u.mutation.SetStrategy(v)
+	return _u
+}
+
+// SetNillableStrategy sets the "strategy" field if the given value is not nil.
+func (_u *RolloutUpdateOne) SetNillableStrategy(v *controlplane.Strategy) *RolloutUpdateOne {
+	if v != nil {
+		_u.SetStrategy(*v)
+	}
+	return _u
+}
+
 // SetForgiven sets the "forgiven" field.
 func (_u *RolloutUpdateOne) SetForgiven(v int) *RolloutUpdateOne {
 	_u.mutation.ResetForgiven()
@@ -603,6 +673,34 @@ func (_u *RolloutUpdateOne) SetReason(v string) *RolloutUpdateOne {
 func (_u *RolloutUpdateOne) SetNillableReason(v *string) *RolloutUpdateOne {
 	if v != nil {
 		_u.SetReason(*v)
+	}
+	return _u
+}
+
+// SetWanted sets the "wanted" field.
+func (_u *RolloutUpdateOne) SetWanted(v controlplane.RolloutState) *RolloutUpdateOne {
+	_u.mutation.SetWanted(v)
+	return _u
+}
+
+// SetNillableWanted sets the "wanted" field if the given value is not nil.
+func (_u *RolloutUpdateOne) SetNillableWanted(v *controlplane.RolloutState) *RolloutUpdateOne {
+	if v != nil {
+		_u.SetWanted(*v)
+	}
+	return _u
+}
+
+// SetWantedBy sets the "wanted_by" field.
+func (_u *RolloutUpdateOne) SetWantedBy(v string) *RolloutUpdateOne {
+	_u.mutation.SetWantedBy(v)
+	return _u
+}
+
+// SetNillableWantedBy sets the "wanted_by" field if the given value is not nil.
+func (_u *RolloutUpdateOne) SetNillableWantedBy(v *string) *RolloutUpdateOne {
+	if v != nil {
+		_u.SetWantedBy(*v)
 	}
 	return _u
 }
@@ -713,6 +811,11 @@ func (_u *RolloutUpdateOne) check() error {
 			return &ValidationError{Name: "release_id", err: fmt.Errorf(`ent: validator failed for field "Rollout.release_id": %w`, err)}
 		}
 	}
+	if v, ok := _u.mutation.Strategy(); ok {
+		if err := v.Validate(); err != nil {
+			return &ValidationError{Name: "strategy", err: fmt.Errorf(`ent: validator failed for field "Rollout.strategy": %w`, err)}
+		}
+	}
 	return nil
 }
 
@@ -790,6 +893,9 @@ func (_u *RolloutUpdateOne) sqlSave(ctx context.Context) (_node *Rollout, err er
 	if value, ok := _u.mutation.OnError(); ok {
 		_spec.SetField(rollout.FieldOnError, field.TypeString, value)
 	}
+	if value, ok := _u.mutation.Strategy(); ok {
+		_spec.SetField(rollout.FieldStrategy, field.TypeJSON, value)
+	}
 	if value, ok := _u.mutation.Forgiven(); ok {
 		_spec.SetField(rollout.FieldForgiven, field.TypeInt, value)
 	}
@@ -798,6 +904,12 @@ func (_u *RolloutUpdateOne) sqlSave(ctx context.Context) (_node *Rollout, err er
 	}
 	if value, ok := _u.mutation.Reason(); ok {
 		_spec.SetField(rollout.FieldReason, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Wanted(); ok {
+		_spec.SetField(rollout.FieldWanted, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.WantedBy(); ok {
+		_spec.SetField(rollout.FieldWantedBy, field.TypeString, value)
 	}
 	if value, ok := _u.mutation.CreatedBy(); ok {
 		_spec.SetField(rollout.FieldCreatedBy, field.TypeString, value)

@@ -14,12 +14,16 @@ import (
 	"github.com/manorhq/manor/ent/database"
 	"github.com/manorhq/manor/ent/event"
 	"github.com/manorhq/manor/ent/placement"
+	"github.com/manorhq/manor/ent/plan"
+	"github.com/manorhq/manor/ent/rehearsal"
 	"github.com/manorhq/manor/ent/release"
 	"github.com/manorhq/manor/ent/rollout"
 	"github.com/manorhq/manor/ent/schema"
 	"github.com/manorhq/manor/ent/setting"
+	"github.com/manorhq/manor/ent/strategy"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
+	"github.com/manorhq/manor/ent/wave"
 	"github.com/manorhq/manor/ent/worker"
 )
 
@@ -53,40 +57,48 @@ func init() {
 	batchDescRolloutID := batchFields[0].Descriptor()
 	// batch.RolloutIDValidator is a validator for the "rollout_id" field. It is called by the builders before save.
 	batch.RolloutIDValidator = batchDescRolloutID.Validators[0].(func(string) error)
+	// batchDescWave is the schema descriptor for wave field.
+	batchDescWave := batchFields[2].Descriptor()
+	// batch.DefaultWave holds the default value on creation for the wave field.
+	batch.DefaultWave = batchDescWave.Default.(int)
 	// batchDescClusterID is the schema descriptor for cluster_id field.
-	batchDescClusterID := batchFields[2].Descriptor()
+	batchDescClusterID := batchFields[3].Descriptor()
 	// batch.ClusterIDValidator is a validator for the "cluster_id" field. It is called by the builders before save.
 	batch.ClusterIDValidator = batchDescClusterID.Validators[0].(func(string) error)
 	// batchDescDatabaseID is the schema descriptor for database_id field.
-	batchDescDatabaseID := batchFields[3].Descriptor()
+	batchDescDatabaseID := batchFields[4].Descriptor()
 	// batch.DefaultDatabaseID holds the default value on creation for the database_id field.
 	batch.DefaultDatabaseID = batchDescDatabaseID.Default.(string)
+	// batchDescWindow is the schema descriptor for window field.
+	batchDescWindow := batchFields[5].Descriptor()
+	// batch.DefaultWindow holds the default value on creation for the window field.
+	batch.DefaultWindow = batchDescWindow.Default.(int)
 	// batchDescState is the schema descriptor for state field.
-	batchDescState := batchFields[5].Descriptor()
+	batchDescState := batchFields[7].Descriptor()
 	// batch.DefaultState holds the default value on creation for the state field.
 	batch.DefaultState = batchDescState.Default.(string)
 	// batchDescEpoch is the schema descriptor for epoch field.
-	batchDescEpoch := batchFields[6].Descriptor()
+	batchDescEpoch := batchFields[8].Descriptor()
 	// batch.DefaultEpoch holds the default value on creation for the epoch field.
 	batch.DefaultEpoch = batchDescEpoch.Default.(int64)
 	// batchDescWorker is the schema descriptor for worker field.
-	batchDescWorker := batchFields[7].Descriptor()
+	batchDescWorker := batchFields[9].Descriptor()
 	// batch.DefaultWorker holds the default value on creation for the worker field.
 	batch.DefaultWorker = batchDescWorker.Default.(string)
 	// batchDescSize is the schema descriptor for size field.
-	batchDescSize := batchFields[10].Descriptor()
+	batchDescSize := batchFields[12].Descriptor()
 	// batch.DefaultSize holds the default value on creation for the size field.
 	batch.DefaultSize = batchDescSize.Default.(int)
 	// batchDescFinished is the schema descriptor for finished field.
-	batchDescFinished := batchFields[11].Descriptor()
+	batchDescFinished := batchFields[13].Descriptor()
 	// batch.DefaultFinished holds the default value on creation for the finished field.
 	batch.DefaultFinished = batchDescFinished.Default.(int)
 	// batchDescParallelism is the schema descriptor for parallelism field.
-	batchDescParallelism := batchFields[13].Descriptor()
+	batchDescParallelism := batchFields[15].Descriptor()
 	// batch.DefaultParallelism holds the default value on creation for the parallelism field.
 	batch.DefaultParallelism = batchDescParallelism.Default.(int)
 	// batchDescUpdatedAt is the schema descriptor for updated_at field.
-	batchDescUpdatedAt := batchFields[14].Descriptor()
+	batchDescUpdatedAt := batchFields[16].Descriptor()
 	// batch.DefaultUpdatedAt holds the default value on creation for the updated_at field.
 	batch.DefaultUpdatedAt = batchDescUpdatedAt.Default.(func() time.Time)
 	// batch.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
@@ -217,6 +229,30 @@ func init() {
 	placement.DefaultUpdatedAt = placementDescUpdatedAt.Default.(func() time.Time)
 	// placement.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
 	placement.UpdateDefaultUpdatedAt = placementDescUpdatedAt.UpdateDefault.(func() time.Time)
+	planFields := schema.Plan{}.Fields()
+	_ = planFields
+	// planDescCreatedAt is the schema descriptor for created_at field.
+	planDescCreatedAt := planFields[5].Descriptor()
+	// plan.DefaultCreatedAt holds the default value on creation for the created_at field.
+	plan.DefaultCreatedAt = planDescCreatedAt.Default.(func() time.Time)
+	// planDescID is the schema descriptor for id field.
+	planDescID := planFields[0].Descriptor()
+	// plan.IDValidator is a validator for the "id" field. It is called by the builders before save.
+	plan.IDValidator = planDescID.Validators[0].(func(string) error)
+	rehearsalFields := schema.Rehearsal{}.Fields()
+	_ = rehearsalFields
+	// rehearsalDescReleaseID is the schema descriptor for release_id field.
+	rehearsalDescReleaseID := rehearsalFields[0].Descriptor()
+	// rehearsal.ReleaseIDValidator is a validator for the "release_id" field. It is called by the builders before save.
+	rehearsal.ReleaseIDValidator = rehearsalDescReleaseID.Validators[0].(func(string) error)
+	// rehearsalDescFromVersion is the schema descriptor for from_version field.
+	rehearsalDescFromVersion := rehearsalFields[1].Descriptor()
+	// rehearsal.DefaultFromVersion holds the default value on creation for the from_version field.
+	rehearsal.DefaultFromVersion = rehearsalDescFromVersion.Default.(string)
+	// rehearsalDescCreatedAt is the schema descriptor for created_at field.
+	rehearsalDescCreatedAt := rehearsalFields[5].Descriptor()
+	// rehearsal.DefaultCreatedAt holds the default value on creation for the created_at field.
+	rehearsal.DefaultCreatedAt = rehearsalDescCreatedAt.Default.(func() time.Time)
 	releaseFields := schema.Release{}.Fields()
 	_ = releaseFields
 	// releaseDescName is the schema descriptor for name field.
@@ -262,15 +298,23 @@ func init() {
 	// rollout.DefaultOnError holds the default value on creation for the on_error field.
 	rollout.DefaultOnError = controlplane.OnError(rolloutDescOnError.Default.(string))
 	// rolloutDescForgiven is the schema descriptor for forgiven field.
-	rolloutDescForgiven := rolloutFields[10].Descriptor()
+	rolloutDescForgiven := rolloutFields[11].Descriptor()
 	// rollout.DefaultForgiven holds the default value on creation for the forgiven field.
 	rollout.DefaultForgiven = rolloutDescForgiven.Default.(int)
 	// rolloutDescReason is the schema descriptor for reason field.
-	rolloutDescReason := rolloutFields[11].Descriptor()
+	rolloutDescReason := rolloutFields[12].Descriptor()
 	// rollout.DefaultReason holds the default value on creation for the reason field.
 	rollout.DefaultReason = rolloutDescReason.Default.(string)
+	// rolloutDescWanted is the schema descriptor for wanted field.
+	rolloutDescWanted := rolloutFields[13].Descriptor()
+	// rollout.DefaultWanted holds the default value on creation for the wanted field.
+	rollout.DefaultWanted = controlplane.RolloutState(rolloutDescWanted.Default.(string))
+	// rolloutDescWantedBy is the schema descriptor for wanted_by field.
+	rolloutDescWantedBy := rolloutFields[14].Descriptor()
+	// rollout.DefaultWantedBy holds the default value on creation for the wanted_by field.
+	rollout.DefaultWantedBy = rolloutDescWantedBy.Default.(string)
 	// rolloutDescCreatedAt is the schema descriptor for created_at field.
-	rolloutDescCreatedAt := rolloutFields[13].Descriptor()
+	rolloutDescCreatedAt := rolloutFields[16].Descriptor()
 	// rollout.DefaultCreatedAt holds the default value on creation for the created_at field.
 	rollout.DefaultCreatedAt = rolloutDescCreatedAt.Default.(func() time.Time)
 	// rolloutDescID is the schema descriptor for id field.
@@ -283,6 +327,22 @@ func init() {
 	settingDescID := settingFields[0].Descriptor()
 	// setting.IDValidator is a validator for the "id" field. It is called by the builders before save.
 	setting.IDValidator = settingDescID.Validators[0].(func(string) error)
+	strategyFields := schema.Strategy{}.Fields()
+	_ = strategyFields
+	// strategyDescCreatedAt is the schema descriptor for created_at field.
+	strategyDescCreatedAt := strategyFields[3].Descriptor()
+	// strategy.DefaultCreatedAt holds the default value on creation for the created_at field.
+	strategy.DefaultCreatedAt = strategyDescCreatedAt.Default.(func() time.Time)
+	// strategyDescUpdatedAt is the schema descriptor for updated_at field.
+	strategyDescUpdatedAt := strategyFields[4].Descriptor()
+	// strategy.DefaultUpdatedAt holds the default value on creation for the updated_at field.
+	strategy.DefaultUpdatedAt = strategyDescUpdatedAt.Default.(func() time.Time)
+	// strategy.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
+	strategy.UpdateDefaultUpdatedAt = strategyDescUpdatedAt.UpdateDefault.(func() time.Time)
+	// strategyDescID is the schema descriptor for id field.
+	strategyDescID := strategyFields[0].Descriptor()
+	// strategy.IDValidator is a validator for the "id" field. It is called by the builders before save.
+	strategy.IDValidator = strategyDescID.Validators[0].(func(string) error)
 	targetFields := schema.Target{}.Fields()
 	_ = targetFields
 	// targetDescRolloutID is the schema descriptor for rollout_id field.
@@ -301,36 +361,48 @@ func init() {
 	targetDescDatabaseID := targetFields[4].Descriptor()
 	// target.DatabaseIDValidator is a validator for the "database_id" field. It is called by the builders before save.
 	target.DatabaseIDValidator = targetDescDatabaseID.Validators[0].(func(string) error)
+	// targetDescWave is the schema descriptor for wave field.
+	targetDescWave := targetFields[5].Descriptor()
+	// target.DefaultWave holds the default value on creation for the wave field.
+	target.DefaultWave = targetDescWave.Default.(int)
+	// targetDescRank is the schema descriptor for rank field.
+	targetDescRank := targetFields[6].Descriptor()
+	// target.DefaultRank holds the default value on creation for the rank field.
+	target.DefaultRank = targetDescRank.Default.(int)
+	// targetDescWindow is the schema descriptor for window field.
+	targetDescWindow := targetFields[7].Descriptor()
+	// target.DefaultWindow holds the default value on creation for the window field.
+	target.DefaultWindow = targetDescWindow.Default.(int)
 	// targetDescDirection is the schema descriptor for direction field.
-	targetDescDirection := targetFields[6].Descriptor()
+	targetDescDirection := targetFields[9].Descriptor()
 	// target.DefaultDirection holds the default value on creation for the direction field.
 	target.DefaultDirection = targetDescDirection.Default.(string)
 	// targetDescStatus is the schema descriptor for status field.
-	targetDescStatus := targetFields[7].Descriptor()
+	targetDescStatus := targetFields[10].Descriptor()
 	// target.DefaultStatus holds the default value on creation for the status field.
 	target.DefaultStatus = controlplane.TargetStatus(targetDescStatus.Default.(string))
 	// targetDescFromVersion is the schema descriptor for from_version field.
-	targetDescFromVersion := targetFields[8].Descriptor()
+	targetDescFromVersion := targetFields[11].Descriptor()
 	// target.DefaultFromVersion holds the default value on creation for the from_version field.
 	target.DefaultFromVersion = targetDescFromVersion.Default.(string)
 	// targetDescFromReleaseID is the schema descriptor for from_release_id field.
-	targetDescFromReleaseID := targetFields[9].Descriptor()
+	targetDescFromReleaseID := targetFields[12].Descriptor()
 	// target.DefaultFromReleaseID holds the default value on creation for the from_release_id field.
 	target.DefaultFromReleaseID = targetDescFromReleaseID.Default.(string)
 	// targetDescVersion is the schema descriptor for version field.
-	targetDescVersion := targetFields[10].Descriptor()
+	targetDescVersion := targetFields[13].Descriptor()
 	// target.DefaultVersion holds the default value on creation for the version field.
 	target.DefaultVersion = targetDescVersion.Default.(string)
 	// targetDescAttempts is the schema descriptor for attempts field.
-	targetDescAttempts := targetFields[11].Descriptor()
+	targetDescAttempts := targetFields[14].Descriptor()
 	// target.DefaultAttempts holds the default value on creation for the attempts field.
 	target.DefaultAttempts = targetDescAttempts.Default.(int)
 	// targetDescDurationMs is the schema descriptor for duration_ms field.
-	targetDescDurationMs := targetFields[13].Descriptor()
+	targetDescDurationMs := targetFields[16].Descriptor()
 	// target.DefaultDurationMs holds the default value on creation for the duration_ms field.
 	target.DefaultDurationMs = targetDescDurationMs.Default.(int64)
 	// targetDescUpdatedAt is the schema descriptor for updated_at field.
-	targetDescUpdatedAt := targetFields[15].Descriptor()
+	targetDescUpdatedAt := targetFields[18].Descriptor()
 	// target.DefaultUpdatedAt holds the default value on creation for the updated_at field.
 	target.DefaultUpdatedAt = targetDescUpdatedAt.Default.(func() time.Time)
 	// target.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
@@ -366,19 +438,19 @@ func init() {
 	// tenant.DefaultReleaseID holds the default value on creation for the release_id field.
 	tenant.DefaultReleaseID = tenantDescReleaseID.Default.(string)
 	// tenantDescWorker is the schema descriptor for worker field.
-	tenantDescWorker := tenantFields[12].Descriptor()
+	tenantDescWorker := tenantFields[13].Descriptor()
 	// tenant.DefaultWorker holds the default value on creation for the worker field.
 	tenant.DefaultWorker = tenantDescWorker.Default.(string)
 	// tenantDescWantedAt is the schema descriptor for wanted_at field.
-	tenantDescWantedAt := tenantFields[14].Descriptor()
+	tenantDescWantedAt := tenantFields[15].Descriptor()
 	// tenant.DefaultWantedAt holds the default value on creation for the wanted_at field.
 	tenant.DefaultWantedAt = tenantDescWantedAt.Default.(func() time.Time)
 	// tenantDescCreatedAt is the schema descriptor for created_at field.
-	tenantDescCreatedAt := tenantFields[15].Descriptor()
+	tenantDescCreatedAt := tenantFields[16].Descriptor()
 	// tenant.DefaultCreatedAt holds the default value on creation for the created_at field.
 	tenant.DefaultCreatedAt = tenantDescCreatedAt.Default.(func() time.Time)
 	// tenantDescUpdatedAt is the schema descriptor for updated_at field.
-	tenantDescUpdatedAt := tenantFields[16].Descriptor()
+	tenantDescUpdatedAt := tenantFields[17].Descriptor()
 	// tenant.DefaultUpdatedAt holds the default value on creation for the updated_at field.
 	tenant.DefaultUpdatedAt = tenantDescUpdatedAt.Default.(func() time.Time)
 	// tenant.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
@@ -387,6 +459,12 @@ func init() {
 	tenantDescID := tenantFields[0].Descriptor()
 	// tenant.IDValidator is a validator for the "id" field. It is called by the builders before save.
 	tenant.IDValidator = tenantDescID.Validators[0].(func(string) error)
+	waveFields := schema.Wave{}.Fields()
+	_ = waveFields
+	// waveDescRolloutID is the schema descriptor for rollout_id field.
+	waveDescRolloutID := waveFields[0].Descriptor()
+	// wave.RolloutIDValidator is a validator for the "rollout_id" field. It is called by the builders before save.
+	wave.RolloutIDValidator = waveDescRolloutID.Validators[0].(func(string) error)
 	workerFields := schema.Worker{}.Fields()
 	_ = workerFields
 	// workerDescVersion is the schema descriptor for version field.

@@ -29,6 +29,12 @@ type Target struct {
 	ClusterID string `json:"cluster_id,omitempty"`
 	// DatabaseID holds the value of the "database_id" field.
 	DatabaseID string `json:"database_id,omitempty"`
+	// Wave holds the value of the "wave" field.
+	Wave int `json:"wave,omitempty"`
+	// place in the order of its wave
+	Rank int `json:"rank,omitempty"`
+	// in which it may be worked on: 1 is the strategy's first; 0: at any time
+	Window int `json:"window,omitempty"`
 	// BatchID holds the value of the "batch_id" field.
 	BatchID *int `json:"batch_id,omitempty"`
 	// Direction holds the value of the "direction" field.
@@ -61,7 +67,7 @@ func (*Target) scanValues(columns []string) ([]any, error) {
 		switch columns[i] {
 		case target.FieldFailure:
 			values[i] = new([]byte)
-		case target.FieldID, target.FieldBatchID, target.FieldAttempts, target.FieldDurationMs:
+		case target.FieldID, target.FieldWave, target.FieldRank, target.FieldWindow, target.FieldBatchID, target.FieldAttempts, target.FieldDurationMs:
 			values[i] = new(sql.NullInt64)
 		case target.FieldRolloutID, target.FieldTenantID, target.FieldSlug, target.FieldClusterID, target.FieldDatabaseID, target.FieldDirection, target.FieldStatus, target.FieldFromVersion, target.FieldFromReleaseID, target.FieldVersion:
 			values[i] = new(sql.NullString)
@@ -117,6 +123,24 @@ func (_m *Target) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field database_id", values[i])
 			} else if value.Valid {
 				_m.DatabaseID = value.String
+			}
+		case target.FieldWave:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field wave", values[i])
+			} else if value.Valid {
+				_m.Wave = int(value.Int64)
+			}
+		case target.FieldRank:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field rank", values[i])
+			} else if value.Valid {
+				_m.Rank = int(value.Int64)
+			}
+		case target.FieldWindow:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field window", values[i])
+			} else if value.Valid {
+				_m.Window = int(value.Int64)
 			}
 		case target.FieldBatchID:
 			if value, ok := values[i].(*sql.NullInt64); !ok {
@@ -238,6 +262,15 @@ func (_m *Target) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("database_id=")
 	builder.WriteString(_m.DatabaseID)
+	builder.WriteString(", ")
+	builder.WriteString("wave=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Wave))
+	builder.WriteString(", ")
+	builder.WriteString("rank=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Rank))
+	builder.WriteString(", ")
+	builder.WriteString("window=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Window))
 	builder.WriteString(", ")
 	if v := _m.BatchID; v != nil {
 		builder.WriteString("batch_id=")

@@ -53,6 +53,48 @@ func (_c *TargetCreate) SetDatabaseID(v string) *TargetCreate {
 	return _c
 }
 
+// SetWave sets the "wave" field.
+func (_c *TargetCreate) SetWave(v int) *TargetCreate {
+	_c.mutation.SetWave(v)
+	return _c
+}
+
+// SetNillableWave sets the "wave" field if the given value is not nil.
+func (_c *TargetCreate) SetNillableWave(v *int) *TargetCreate {
+	if v != nil {
+		_c.SetWave(*v)
+	}
+	return _c
+}
+
+// SetRank sets the "rank" field.
+func (_c *TargetCreate) SetRank(v int) *TargetCreate {
+	_c.mutation.SetRank(v)
+	return _c
+}
+
+// SetNillableRank sets the "rank" field if the given value is not nil.
+func (_c *TargetCreate) SetNillableRank(v *int) *TargetCreate {
+	if v != nil {
+		_c.SetRank(*v)
+	}
+	return _c
+}
+
+// SetWindow sets the "window" field.
+func (_c *TargetCreate) SetWindow(v int) *TargetCreate {
+	_c.mutation.SetWindow(v)
+	return _c
+}
+
+// SetNillableWindow sets the "window" field if the given value is not nil.
+func (_c *TargetCreate) SetNillableWindow(v *int) *TargetCreate {
+	if v != nil {
+		_c.SetWindow(*v)
+	}
+	return _c
+}
+
 // SetBatchID sets the "batch_id" field.
 func (_c *TargetCreate) SetBatchID(v int) *TargetCreate {
 	_c.mutation.SetBatchID(v)
@@ -234,6 +276,18 @@ func (_c *TargetCreate) ExecX(ctx context.Context) {
 
 // defaults sets the default values of the builder before save.
 func (_c *TargetCreate) defaults() {
+	if _, ok := _c.mutation.Wave(); !ok {
+		v := target.DefaultWave
+		_c.mutation.SetWave(v)
+	}
+	if _, ok := _c.mutation.Rank(); !ok {
+		v := target.DefaultRank
+		_c.mutation.SetRank(v)
+	}
+	if _, ok := _c.mutation.Window(); !ok {
+		v := target.DefaultWindow
+		_c.mutation.SetWindow(v)
+	}
 	if _, ok := _c.mutation.Direction(); !ok {
 		v := target.DefaultDirection
 		_c.mutation.SetDirection(v)
@@ -305,6 +359,15 @@ func (_c *TargetCreate) check() error {
 			return &ValidationError{Name: "database_id", err: fmt.Errorf(`ent: validator failed for field "Target.database_id": %w`, err)}
 		}
 	}
+	if _, ok := _c.mutation.Wave(); !ok {
+		return &ValidationError{Name: "wave", err: errors.New(`ent: missing required field "Target.wave"`)}
+	}
+	if _, ok := _c.mutation.Rank(); !ok {
+		return &ValidationError{Name: "rank", err: errors.New(`ent: missing required field "Target.rank"`)}
+	}
+	if _, ok := _c.mutation.Window(); !ok {
+		return &ValidationError{Name: "window", err: errors.New(`ent: missing required field "Target.window"`)}
+	}
 	if _, ok := _c.mutation.Direction(); !ok {
 		return &ValidationError{Name: "direction", err: errors.New(`ent: missing required field "Target.direction"`)}
 	}
@@ -372,6 +435,18 @@ func (_c *TargetCreate) createSpec() (*Target, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.DatabaseID(); ok {
 		_spec.SetField(target.FieldDatabaseID, field.TypeString, value)
 		_node.DatabaseID = value
+	}
+	if value, ok := _c.mutation.Wave(); ok {
+		_spec.SetField(target.FieldWave, field.TypeInt, value)
+		_node.Wave = value
+	}
+	if value, ok := _c.mutation.Rank(); ok {
+		_spec.SetField(target.FieldRank, field.TypeInt, value)
+		_node.Rank = value
+	}
+	if value, ok := _c.mutation.Window(); ok {
+		_spec.SetField(target.FieldWindow, field.TypeInt, value)
+		_node.Window = value
 	}
 	if value, ok := _c.mutation.BatchID(); ok {
 		_spec.SetField(target.FieldBatchID, field.TypeInt, value)
@@ -526,6 +601,60 @@ func (u *TargetUpsert) SetDatabaseID(v string) *TargetUpsert {
 // UpdateDatabaseID sets the "database_id" field to the value that was provided on create.
 func (u *TargetUpsert) UpdateDatabaseID() *TargetUpsert {
 	u.SetExcluded(target.FieldDatabaseID)
+	return u
+}
+
+// SetWave sets the "wave" field.
+func (u *TargetUpsert) SetWave(v int) *TargetUpsert {
+	u.Set(target.FieldWave, v)
+	return u
+}
+
+// UpdateWave sets the "wave" field to the value that was provided on create.
+func (u *TargetUpsert) UpdateWave() *TargetUpsert {
+	u.SetExcluded(target.FieldWave)
+	return u
+}
+
+// AddWave adds v to the "wave" field.
+func (u *TargetUpsert) AddWave(v int) *TargetUpsert {
+	u.Add(target.FieldWave, v)
+	return u
+}
+
+// SetRank sets the "rank" field.
+func (u *TargetUpsert) SetRank(v int) *TargetUpsert {
+	u.Set(target.FieldRank, v)
+	return u
+}
+
+// UpdateRank sets the "rank" field to the value that was provided on create.
+func (u *TargetUpsert) UpdateRank() *TargetUpsert {
+	u.SetExcluded(target.FieldRank)
+	return u
+}
+
+// AddRank adds v to the "rank" field.
+func (u *TargetUpsert) AddRank(v int) *TargetUpsert {
+	u.Add(target.FieldRank, v)
+	return u
+}
+
+// SetWindow sets the "window" field.
+func (u *TargetUpsert) SetWindow(v int) *TargetUpsert {
+	u.Set(target.FieldWindow, v)
+	return u
+}
+
+// UpdateWindow sets the "window" field to the value that was provided on create.
+func (u *TargetUpsert) UpdateWindow() *TargetUpsert {
+	u.SetExcluded(target.FieldWindow)
+	return u
+}
+
+// AddWindow adds v to the "window" field.
+func (u *TargetUpsert) AddWindow(v int) *TargetUpsert {
+	u.Add(target.FieldWindow, v)
 	return u
 }
 
@@ -804,6 +933,69 @@ func (u *TargetUpsertOne) SetDatabaseID(v string) *TargetUpsertOne {
 func (u *TargetUpsertOne) UpdateDatabaseID() *TargetUpsertOne {
 	return u.Update(func(s *TargetUpsert) {
 		s.UpdateDatabaseID()
+	})
+}
+
+// SetWave sets the "wave" field.
+func (u *TargetUpsertOne) SetWave(v int) *TargetUpsertOne {
+	return u.Update(func(s *TargetUpsert) {
+		s.SetWave(v)
+	})
+}
+
+// AddWave adds v to the "wave" field.
+func (u *TargetUpsertOne) AddWave(v int) *TargetUpsertOne {
+	return u.Update(func(s *TargetUpsert) {
+		s.AddWave(v)
+	})
+}
+
+// UpdateWave sets the "wave" field to the value that was provided on create.
+func (u *TargetUpsertOne) UpdateWave() *TargetUpsertOne {
+	return u.Update(func(s *TargetUpsert) {
+		s.UpdateWave()
+	})
+}
+
+// SetRank sets the "rank" field.
+func (u *TargetUpsertOne) SetRank(v int) *TargetUpsertOne {
+	return u.Update(func(s *TargetUpsert) {
+		s.SetRank(v)
+	})
+}
+
+// AddRank adds v to the "rank" field.
+func (u *TargetUpsertOne) AddRank(v int) *TargetUpsertOne {
+	return u.Update(func(s *TargetUpsert) {
+		s.AddRank(v)
+	})
+}
+
+// UpdateRank sets the "rank" field to the value that was provided on create.
+func (u *TargetUpsertOne) UpdateRank() *TargetUpsertOne {
+	return u.Update(func(s *TargetUpsert) {
+		s.UpdateRank()
+	})
+}
+
+// SetWindow sets the "window" field.
+func (u *TargetUpsertOne) SetWindow(v int) *TargetUpsertOne {
+	return u.Update(func(s *TargetUpsert) {
+		s.SetWindow(v)
+	})
+}
+
+// AddWindow adds v to the "window" field.
+func (u *TargetUpsertOne) AddWindow(v int) *TargetUpsertOne {
+	return u.Update(func(s *TargetUpsert) {
+		s.AddWindow(v)
+	})
+}
+
+// UpdateWindow sets the "window" field to the value that was provided on create.
+func (u *TargetUpsertOne) UpdateWindow() *TargetUpsertOne {
+	return u.Update(func(s *TargetUpsert) {
+		s.UpdateWindow()
 	})
 }
 
@@ -1274,6 +1466,69 @@ func (u *TargetUpsertBulk) SetDatabaseID(v string) *TargetUpsertBulk {
 func (u *TargetUpsertBulk) UpdateDatabaseID() *TargetUpsertBulk {
 	return u.Update(func(s *TargetUpsert) {
 		s.UpdateDatabaseID()
+	})
+}
+
+// SetWave sets the "wave" field.
+func (u *TargetUpsertBulk) SetWave(v int) *TargetUpsertBulk {
+	return u.Update(func(s *TargetUpsert) {
+		s.SetWave(v)
+	})
+}
+
+// AddWave adds v to the "wave" field.
+func (u *TargetUpsertBulk) AddWave(v int) *TargetUpsertBulk {
+	return u.Update(func(s *TargetUpsert) {
+		s.AddWave(v)
+	})
+}
+
+// UpdateWave sets the "wave" field to the value that was provided on create.
+func (u *TargetUpsertBulk) UpdateWave() *TargetUpsertBulk {
+	return u.Update(func(s *TargetUpsert) {
+		s.UpdateWave()
+	})
+}
+
+// SetRank sets the "rank" field.
+func (u *TargetUpsertBulk) SetRank(v int) *TargetUpsertBulk {
+	return u.Update(func(s *TargetUpsert) {
+		s.SetRank(v)
+	})
+}
+
+// AddRank adds v to the "rank" field.
+func (u *TargetUpsertBulk) AddRank(v int) *TargetUpsertBulk {
+	return u.Update(func(s *TargetUpsert) {
+		s.AddRank(v)
+	})
+}
+
+// UpdateRank sets the "rank" field to the value that was provided on create.
+func (u *TargetUpsertBulk) UpdateRank() *TargetUpsertBulk {
+	return u.Update(func(s *TargetUpsert) {
+		s.UpdateRank()
+	})
+}
+
+// SetWindow sets the "window" field.
+func (u *TargetUpsertBulk) SetWindow(v int) *TargetUpsertBulk {
+	return u.Update(func(s *TargetUpsert) {
+		s.SetWindow(v)
+	})
+}
+
+// AddWindow adds v to the "window" field.
+func (u *TargetUpsertBulk) AddWindow(v int) *TargetUpsertBulk {
+	return u.Update(func(s *TargetUpsert) {
+		s.AddWindow(v)
+	})
+}
+
+// UpdateWindow sets the "window" field to the value that was provided on create.
+func (u *TargetUpsertBulk) UpdateWindow() *TargetUpsertBulk {
+	return u.Update(func(s *TargetUpsert) {
+		s.UpdateWindow()
 	})
 }
 

@@ -100,6 +100,69 @@ func (_u *TargetUpdate) SetNillableDatabaseID(v *string) *TargetUpdate {
 	return _u
 }
 
+// SetWave sets the "wave" field.
+func (_u *TargetUpdate) SetWave(v int) *TargetUpdate {
+	_u.mutation.ResetWave()
+	_u.mutation.SetWave(v)
+	return _u
+}
+
+// SetNillableWave sets the "wave" field if the given value is not nil.
+func (_u *TargetUpdate) SetNillableWave(v *int) *TargetUpdate {
+	if v != nil {
+		_u.SetWave(*v)
+	}
+	return _u
+}
+
+// AddWave adds value to the "wave" field.
+func (_u *TargetUpdate) AddWave(v int) *TargetUpdate {
+	_u.mutation.AddWave(v)
+	return _u
+}
+
+// SetRank sets the "rank" field.
+func (_u *TargetUpdate) SetRank(v int) *TargetUpdate {
+	_u.mutation.ResetRank()
+	_u.mutation.SetRank(v)
+	return _u
+}
+
+// SetNillableRank sets the "rank" field if the given value is not nil.
+func (_u *TargetUpdate) SetNillableRank(v *int) *TargetUpdate {
+	if v != nil {
+		_u.SetRank(*v)
+	}
+	return _u
+}
+
+// AddRank adds value to the "rank" field.
+func (_u *TargetUpdate) AddRank(v int) *TargetUpdate {
+	_u.mutation.AddRank(v)
+	return _u
+}
+
+// SetWindow sets the "window" field.
+func (_u *TargetUpdate) SetWindow(v int) *TargetUpdate {
+	_u.mutation.ResetWindow()
+	_u.mutation.SetWindow(v)
+	return _u
+}
+
+// SetNillableWindow sets the "window" field if the given value is not nil.
+func (_u *TargetUpdate) SetNillableWindow(v *int) *TargetUpdate {
+	if v != nil {
+		_u.SetWindow(*v)
+	}
+	return _u
+}
+
+// AddWindow adds value to the "window" field.
+func (_u *TargetUpdate) AddWindow(v int) *TargetUpdate {
+	_u.mutation.AddWindow(v)
+	return _u
+}
+
 // SetBatchID sets the "batch_id" field.
 func (_u *TargetUpdate) SetBatchID(v int) *TargetUpdate {
 	_u.mutation.ResetBatchID()
@@ -376,6 +439,24 @@ func (_u *TargetUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if value, ok := _u.mutation.DatabaseID(); ok {
 		_spec.SetField(target.FieldDatabaseID, field.TypeString, value)
 	}
+	if value, ok := _u.mutation.Wave(); ok {
+		_spec.SetField(target.FieldWave, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedWave(); ok {
+		_spec.AddField(target.FieldWave, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.Rank(); ok {
+		_spec.SetField(target.FieldRank, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedRank(); ok {
+		_spec.AddField(target.FieldRank, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.Window(); ok {
+		_spec.SetField(target.FieldWindow, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedWindow(); ok {
+		_spec.AddField(target.FieldWindow, field.TypeInt, value)
+	}
 	if value, ok := _u.mutation.BatchID(); ok {
 		_spec.SetField(target.FieldBatchID, field.TypeInt, value)
 	}
@@ -516,6 +597,69 @@ func (_u *TargetUpdateOne) SetNillableDatabaseID(v *string) *TargetUpdateOne {
 	if v != nil {
 		_u.SetDatabaseID(*v)
 	}
+	return _u
+}
+
+// SetWave sets the "wave" field.
+func (_u *TargetUpdateOne) SetWave(v int) *TargetUpdateOne {
+	_u.mutation.ResetWave()
+	_u.mutation.SetWave(v)
+	return _u
+}
+
+// SetNillableWave sets the "wave" field if the given value is not nil.
+func (_u *TargetUpdateOne) SetNillableWave(v *int) *TargetUpdateOne {
+	if v != nil {
+		_u.SetWave(*v)
+	}
+	return _u
+}
+
+// AddWave adds value to the "wave" field.
+func (_u *TargetUpdateOne) AddWave(v int) *TargetUpdateOne {
+	_u.mutation.AddWave(v)
+	return _u
+}
+
+// SetRank sets the "rank" field.
+func (_u *TargetUpdateOne) SetRank(v int) *TargetUpdateOne {
+	_u.mutation.ResetRank()
+	_u.mutation.SetRank(v)
+	return _u
+}
+
+// SetNillableRank sets the "rank" field if the given value is not nil.
+func (_u *TargetUpdateOne) SetNillableRank(v *int) *TargetUpdateOne {
+	if v != nil {
+		_u.SetRank(*v)
+	}
+	return _u
+}
+
+// AddRank adds value to the "rank" field.
+func (_u *TargetUpdateOne) AddRank(v int) *TargetUpdateOne {
+	_u.mutation.AddRank(v)
+	return _u
+}
+
+// SetWindow sets the "window" field.
+func (_u *TargetUpdateOne) SetWindow(v int) *TargetUpdateOne {
+	_u.mutation.ResetWindow()
+	_u.mutation.SetWindow(v)
+	return _u
+}
+
+// SetNillableWindow sets the "window" field if the given value is not nil.
+func (_u *TargetUpdateOne) SetNillableWindow(v *int) *TargetUpdateOne {
+	if v != nil {
+		_u.SetWindow(*v)
+	}
+	return _u
+}
+
+// AddWindow adds value to the "window" field.
+func (_u *TargetUpdateOne) AddWindow(v int) *TargetUpdateOne {
+	_u.mutation.AddWindow(v)
 	return _u
 }
 
@@ -824,6 +968,24 @@ func (_u *TargetUpdateOne) sqlSave(ctx context.Context) (_node *Target, err erro
 	}
 	if value, ok := _u.mutation.DatabaseID(); ok {
 		_spec.SetField(target.FieldDatabaseID, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Wave(); ok {
+		_spec.SetField(target.FieldWave, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedWave(); ok {
+		_spec.AddField(target.FieldWave, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.Rank(); ok {
+		_spec.SetField(target.FieldRank, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedRank(); ok {
+		_spec.AddField(target.FieldRank, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.Window(); ok {
+		_spec.SetField(target.FieldWindow, field.TypeInt, value)
+	}
+	if value, ok := _u.mutation.AddedWindow(); ok {
+		_spec.AddField(target.FieldWindow, field.TypeInt, value)
 	}
 	if value, ok := _u.mutation.BatchID(); ok {
 		_spec.SetField(target.FieldBatchID, field.TypeInt, value)

@@ -41,6 +41,8 @@ type Tenant struct {
 	ReleaseID string `json:"release_id,omitempty"`
 	// Failure holds the value of the "failure" field.
 	Failure *controlplane.Failure `json:"failure,omitempty"`
+	// Pin holds the value of the "pin" field.
+	Pin *controlplane.Pin `json:"pin,omitempty"`
 	// Worker holds the value of the "worker" field.
 	Worker string `json:"worker,omitempty"`
 	// TakenAt holds the value of the "taken_at" field.
@@ -59,7 +61,7 @@ func (*Tenant) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case tenant.FieldLabels, tenant.FieldFailure:
+		case tenant.FieldLabels, tenant.FieldFailure, tenant.FieldPin:
 			values[i] = new([]byte)
 		case tenant.FieldSettled:
 			values[i] = new(sql.NullBool)
@@ -157,6 +159,14 @@ func (_m *Tenant) assignValues(columns []string, values []any) error {
 			} else if value != nil && len(*value) > 0 {
 				if err := json.Unmarshal(*value, &_m.Failure); err != nil {
 					return fmt.Errorf("unmarshal field failure: %w", err)
+				}
+			}
+		case tenant.FieldPin:
+			if value, ok := values[i].(*[]byte); !ok {
+				return fmt.Errorf("unexpected type %T for field pin", values[i])
+			} else if value != nil && len(*value) > 0 {
+				if err := json.Unmarshal(*value, &_m.Pin); err != nil {
+					return fmt.Errorf("unmarshal field pin: %w", err)
 				}
 			}
 		case tenant.FieldWorker:
@@ -260,6 +270,9 @@ func (_m *Tenant) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("failure=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Failure))
+	builder.WriteString(", ")
+	builder.WriteString("pin=")
+	builder.WriteString(fmt.Sprintf("%v", _m.Pin))
 	builder.WriteString(", ")
 	builder.WriteString("worker=")
 	builder.WriteString(_m.Worker)

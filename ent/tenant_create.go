@@ -146,6 +146,12 @@ func (_c *TenantCreate) SetFailure(v *controlplane.Failure) *TenantCreate {
 	return _c
 }
 
+// SetPin sets the "pin" field.
+func (_c *TenantCreate) SetPin(v *controlplane.Pin) *TenantCreate {
+	_c.mutation.SetPin(v)
+	return _c
+}
+
 // SetWorker sets the "worker" field.
 func (_c *TenantCreate) SetWorker(v string) *TenantCreate {
 	_c.mutation.SetWorker(v)
@@ -423,6 +429,10 @@ func (_c *TenantCreate) createSpec() (*Tenant, *sqlgraph.CreateSpec) {
 		_spec.SetField(tenant.FieldFailure, field.TypeJSON, value)
 		_node.Failure = value
 	}
+	if value, ok := _c.mutation.Pin(); ok {
+		_spec.SetField(tenant.FieldPin, field.TypeJSON, value)
+		_node.Pin = value
+	}
 	if value, ok := _c.mutation.Worker(); ok {
 		_spec.SetField(tenant.FieldWorker, field.TypeString, value)
 		_node.Worker = value
@@ -612,6 +622,24 @@ func (u *TenantUpsert) UpdateFailure() *TenantUpsert {
 // ClearFailure clears the value of the "failure" field.
 func (u *TenantUpsert) ClearFailure() *TenantUpsert {
 	u.SetNull(tenant.FieldFailure)
+	return u
+}
+
+// SetPin sets the "pin" field.
+func (u *TenantUpsert) SetPin(v *controlplane.Pin) *TenantUpsert {
+	u.Set(tenant.FieldPin, v)
+	return u
+}
+
+// UpdatePin sets the "pin" field to the value that was provided on create.
+func (u *TenantUpsert) UpdatePin() *TenantUpsert {
+	u.SetExcluded(tenant.FieldPin)
+	return u
+}
+
+// ClearPin clears the value of the "pin" field.
+func (u *TenantUpsert) ClearPin() *TenantUpsert {
+	u.SetNull(tenant.FieldPin)
 	return u
 }
 
@@ -863,6 +891,27 @@ func (u *TenantUpsertOne) UpdateFailure() *TenantUpsertOne {
 func (u *TenantUpsertOne) ClearFailure() *TenantUpsertOne {
 	return u.Update(func(s *TenantUpsert) {
 		s.ClearFailure()
+	})
+}
+
+// SetPin sets the "pin" field.
+func (u *TenantUpsertOne) SetPin(v *controlplane.Pin) *TenantUpsertOne {
+	return u.Update(func(s *TenantUpsert) {
+		s.SetPin(v)
+	})
+}
+
+// UpdatePin sets the "pin" field to the value that was provided on create.
+func (u *TenantUpsertOne) UpdatePin() *TenantUpsertOne {
+	return u.Update(func(s *TenantUpsert) {
+		s.UpdatePin()
+	})
+}
+
+// ClearPin clears the value of the "pin" field.
+func (u *TenantUpsertOne) ClearPin() *TenantUpsertOne {
+	return u.Update(func(s *TenantUpsert) {
+		s.ClearPin()
 	})
 }
 
@@ -1290,6 +1339,27 @@ func (u *TenantUpsertBulk) UpdateFailure() *TenantUpsertBulk {
 func (u *TenantUpsertBulk) ClearFailure() *TenantUpsertBulk {
 	return u.Update(func(s *TenantUpsert) {
 		s.ClearFailure()
+	})
+}
+
+// SetPin sets the "pin" field.
+func (u *TenantUpsertBulk) SetPin(v *controlplane.Pin) *TenantUpsertBulk {
+	return u.Update(func(s *TenantUpsert) {
+		s.SetPin(v)
+	})
+}
+
+// UpdatePin sets the "pin" field to the value that was provided on create.
+func (u *TenantUpsertBulk) UpdatePin() *TenantUpsertBulk {
+	return u.Update(func(s *TenantUpsert) {
+		s.UpdatePin()
+	})
+}
+
+// ClearPin clears the value of the "pin" field.
+func (u *TenantUpsertBulk) ClearPin() *TenantUpsertBulk {
+	return u.Update(func(s *TenantUpsert) {
+		s.ClearPin()
 	})
 }
 

@@ -152,6 +152,18 @@ func (_u *TenantUpdate) ClearFailure() *TenantUpdate {
 	return _u
 }
 
+// SetPin sets the "pin" field.
+func (_u *TenantUpdate) SetPin(v *controlplane.Pin) *TenantUpdate {
+	_u.mutation.SetPin(v)
+	return _u
+}
+
+// ClearPin clears the value of the "pin" field.
+func (_u *TenantUpdate) ClearPin() *TenantUpdate {
+	_u.mutation.ClearPin()
+	return _u
+}
+
 // SetWorker sets the "worker" field.
 func (_u *TenantUpdate) SetWorker(v string) *TenantUpdate {
 	_u.mutation.SetWorker(v)
@@ -294,6 +306,12 @@ func (_u *TenantUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	}
 	if _u.mutation.FailureCleared() {
 		_spec.ClearField(tenant.FieldFailure, field.TypeJSON)
+	}
+	if value, ok := _u.mutation.Pin(); ok {
+		_spec.SetField(tenant.FieldPin, field.TypeJSON, value)
+	}
+	if _u.mutation.PinCleared() {
+		_spec.ClearField(tenant.FieldPin, field.TypeJSON)
 	}
 	if value, ok := _u.mutation.Worker(); ok {
 		_spec.SetField(tenant.FieldWorker, field.TypeString, value)
@@ -451,6 +469,18 @@ func (_u *TenantUpdateOne) SetFailure(v *controlplane.Failure) *TenantUpdateOne 
 // ClearFailure clears the value of the "failure" field.
 func (_u *TenantUpdateOne) ClearFailure() *TenantUpdateOne {
 	_u.mutation.ClearFailure()
+	return _u
+}
+
+// SetPin sets the "pin" field.
+func (_u *TenantUpdateOne) SetPin(v *controlplane.Pin) *TenantUpdateOne {
+	_u.mutation.SetPin(v)
+	return _u
+}
+
+// ClearPin clears the value of the "pin" field.
+func (_u *TenantUpdateOne) ClearPin() *TenantUpdateOne {
+	_u.mutation.ClearPin()
 	return _u
 }
 
@@ -626,6 +656,12 @@ func (_u *TenantUpdateOne) sqlSave(ctx context.Context) (_node *Tenant, err erro
 	}
 	if _u.mutation.FailureCleared() {
 		_spec.ClearField(tenant.FieldFailure, field.TypeJSON)
+	}
+	if value, ok := _u.mutation.Pin(); ok {
+		_spec.SetField(tenant.FieldPin, field.TypeJSON, value)
+	}
+	if _u.mutation.PinCleared() {
+		_spec.ClearField(tenant.FieldPin, field.TypeJSON)
 	}
 	if value, ok := _u.mutation.Worker(); ok {
 		_spec.SetField(tenant.FieldWorker, field.TypeString, value)

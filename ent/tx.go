@@ -30,16 +30,24 @@ type Tx struct {
 	Event *EventClient
 	// Placement is the client for interacting with the Placement builders.
 	Placement *PlacementClient
+	// Plan is the client for interacting with the Plan builders.
+	Plan *PlanClient
+	// Rehearsal is the client for interacting with the Rehearsal builders.
+	Rehearsal *RehearsalClient
 	// Release is the client for interacting with the Release builders.
 	Release *ReleaseClient
 	// Rollout is the client for interacting with the Rollout builders.
 	Rollout *RolloutClient
 	// Setting is the client for interacting with the Setting builders.
 	Setting *SettingClient
+	// Strategy is the client for interacting with the Strategy builders.
+	Strategy *StrategyClient
 	// Target is the client for interacting with the Target builders.
 	Target *TargetClient
 	// Tenant is the client for interacting with the Tenant builders.
 	Tenant *TenantClient
+	// Wave is the client for interacting with the Wave builders.
+	Wave *WaveClient
 	// Worker is the client for interacting with the Worker builders.
 	Worker *WorkerClient
 
@@ -181,11 +189,15 @@ func (tx *Tx) init() {
 	tx.Database = NewDatabaseClient(tx.config)
 	tx.Event = NewEventClient(tx.config)
 	tx.Placement = NewPlacementClient(tx.config)
+	tx.Plan = NewPlanClient(tx.config)
+	tx.Rehearsal = NewRehearsalClient(tx.config)
 	tx.Release = NewReleaseClient(tx.config)
 	tx.Rollout = NewRolloutClient(tx.config)
 	tx.Setting = NewSettingClient(tx.config)
+	tx.Strategy = NewStrategyClient(tx.config)
 	tx.Target = NewTargetClient(tx.config)
 	tx.Tenant = NewTenantClient(tx.config)
+	tx.Wave = NewWaveClient(tx.config)
 	tx.Worker = NewWorkerClient(tx.config)
 }
 

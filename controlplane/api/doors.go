@@ -131,6 +131,35 @@ func (s *server) retryRollout(ctx context.Context, by controlplane.Actor, in *id
 	return s.Rollouts.Retry(ctx, by, in.ID)
 }
 
+func (s *server) pauseRollout(ctx context.Context, by controlplane.Actor, in *identifiedBody[controlplane.RolloutCommand]) (*controlplane.Rollout, error) {
+	return s.Rollouts.Pause(ctx, by, in.ID, in.Body)
+}
+
+func (s *server) abortRollout(ctx context.Context, by controlplane.Actor, in *identifiedBody[controlplane.RolloutCommand]) (*controlplane.Rollout, error) {
+	return s.Rollouts.Abort(ctx, by, in.ID, in.Body)
+}
+
+func (s *server) approveRollout(ctx context.Context, by controlplane.Actor, in *identifiedBody[controlplane.RolloutCommand]) (*controlplane.Rollout, error) {
+	return s.Rollouts.Approve(ctx, by, in.ID, in.Body)
+}
+
+func (s *server) skipTargets(ctx context.Context, by controlplane.Actor, in *identifiedBody[controlplane.RolloutCommand]) (*controlplane.Rollout, error) {
+	return s.Rollouts.Skip(ctx, by, in.ID, in.Body)
+}
+
+func (s *server) applyStrategy(ctx context.Context, by controlplane.Actor, in *identifiedBody[strategyChange]) (*controlplane.Strategy, error) {
+	in.Body.Strategy.Name = in.ID
+	return s.Rollouts.ApplyStrategy(ctx, by, in.Body.Strategy, in.Body.DryRun)
+}
+
+func (s *server) listStrategies(ctx context.Context, by controlplane.Actor, _ *none) (controlplane.Page[controlplane.Strategy], error) {
+	return list(s.Rollouts.Strategies(ctx, by))
+}
+
+func (s *server) showStrategy(ctx context.Context, by controlplane.Actor, in *identified) (*controlplane.Strategy, error) {
+	return s.Rollouts.Strategy(ctx, by, in.ID)
+}
+
 func (s *server) rollbackRollout(ctx context.Context, by controlplane.Actor, in *identifiedBody[controlplane.RollbackRequest]) (*controlplane.Rollout, error) {
 	if in.Body.DryRun {
 		return nil, dryRunHere("/v1/rollouts/" + in.ID + "/rollback")

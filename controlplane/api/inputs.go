@@ -42,6 +42,12 @@ type (
 	}
 )
 
+// strategyChange is the body of apply-strategy.
+type strategyChange struct {
+	Strategy controlplane.Strategy `json:"strategy"`
+	DryRun   bool                  `json:"dry_run,omitempty"`
+}
+
 // newTenants is the body of create-tenants.
 type newTenants struct {
 	Tenants []controlplane.NewTenant `json:"tenants" nullable:"false" minItems:"1"`

@@ -139,6 +139,27 @@ func (r rollouts) Resume(_ ctx, by actor, id string) (*controlplane.Rollout, err
 func (r rollouts) Retry(_ ctx, by actor, id string) (*controlplane.Rollout, error) {
 	return play[*controlplane.Rollout](r.script, "Rollouts.Retry", by, id)
 }
+func (r rollouts) Pause(_ ctx, by actor, id string, c controlplane.RolloutCommand) (*controlplane.Rollout, error) {
+	return play[*controlplane.Rollout](r.script, "Rollouts.Pause", by, id, c)
+}
+func (r rollouts) Abort(_ ctx, by actor, id string, c controlplane.RolloutCommand) (*controlplane.Rollout, error) {
+	return play[*controlplane.Rollout](r.script, "Rollouts.Abort", by, id, c)
+}
+func (r rollouts) Approve(_ ctx, by actor, id string, c controlplane.RolloutCommand) (*controlplane.Rollout, error) {
+	return play[*controlplane.Rollout](r.script, "Rollouts.Approve", by, id, c)
+}
+func (r rollouts) Skip(_ ctx, by actor, id string, c controlplane.RolloutCommand) (*controlplane.Rollout, error) {
+	return play[*controlplane.Rollout](r.script, "Rollouts.Skip", by, id, c)
+}
+func (r rollouts) ApplyStrategy(_ ctx, by actor, s controlplane.Strategy, dryRun bool) (*controlplane.Strategy, error) {
+	return play[*controlplane.Strategy](r.script, "Rollouts.ApplyStrategy", by, s, dryRun)
+}
+func (r rollouts) Strategies(_ ctx, by actor) ([]controlplane.Strategy, error) {
+	return play[[]controlplane.Strategy](r.script, "Rollouts.Strategies", by)
+}
+func (r rollouts) Strategy(_ ctx, by actor, name string) (*controlplane.Strategy, error) {
+	return play[*controlplane.Strategy](r.script, "Rollouts.Strategy", by, name)
+}
 func (r rollouts) Rollback(_ ctx, by actor, id string, q controlplane.RollbackRequest) (*controlplane.Rollout, error) {
 	return play[*controlplane.Rollout](r.script, "Rollouts.Rollback", by, id, q)
 }

@@ -56,8 +56,16 @@ func (s *server) routes() []route {
 		{get, "/v1/rollouts/{id}/targets", "list-targets", "List the targets of a rollout", call(s.targets)},
 		{post, "/v1/rollouts/{id}/resume", "resume-rollout", "Go on with a paused rollout", call(s.resumeRollout)},
 		{post, "/v1/rollouts/{id}/retry", "retry-rollout", "Try the failed targets again", call(s.retryRollout)},
+		{post, "/v1/rollouts/{id}/pause", "pause-rollout", "Start nothing more of a rollout", call(s.pauseRollout)},
+		{post, "/v1/rollouts/{id}/abort", "abort-rollout", "End a rollout where it is", call(s.abortRollout)},
+		{post, "/v1/rollouts/{id}/approve", "approve-rollout", "Pass the approval that a rollout waits for", call(s.approveRollout)},
+		{post, "/v1/rollouts/{id}/skip", "skip-targets", "Take tenants out of a rollout", call(s.skipTargets)},
 		{post, "/v1/rollouts/{id}/rollback", "rollback-rollout", "Take the tenants of a rollout back", call(s.rollbackRollout)},
 		{post, "/v1/rollouts/{id}/rollback/plan", "plan-rollback", "Say what a rollback undoes and what it cannot", call(s.planRollback)},
+
+		{put, "/v1/strategies/{id}", "apply-strategy", "Keep a strategy under its name", call(s.applyStrategy)},
+		{get, "/v1/strategies", "list-strategies", "List the strategies that are kept", call(s.listStrategies)},
+		{get, "/v1/strategies/{id}", "show-strategy", "Show a strategy", call(s.showStrategy)},
 
 		{get, "/v1/workers", "list-workers", "List the workers and what each does now", call(s.listWorkers)},
 		{get, "/v1/status", "status", "Show the fleet by version", call(s.status)},

@@ -47,6 +47,8 @@ var (
 		Targets: 220, Counts: controlplane.Counts{controlplane.TargetSucceeded: 219, controlplane.TargetFailed: 1}, CreatedBy: "user:root", CreatedAt: at, FinishedAt: &at}
 	newRollout = controlplane.NewRollout{Release: "r1", Version: "1", Select: "tenant.tier == 'a'", BatchSize: 5, Concurrency: 2, OnError: controlplane.OnErrorRollback}
 	planned    = controlplane.NewRollout{Release: "r1", DryRun: true}
+	command    = controlplane.RolloutCommand{Tenants: []string{"acme"}, Reason: "moves", DryRun: true}
+	strategy   = controlplane.Strategy{Name: "careful", Waves: []controlplane.Wave{{Name: "rest", Soak: controlplane.Duration(90 * time.Second)}}, Budget: &controlplane.Budget{Failures: 5}}
 	plan       = controlplane.RolloutPlan{Release: "r1", Version: "1", Tenants: 3, From: map[string]int{"": 3}, Clusters: map[string]int{"eu-1": 3}, Batches: 1, Versions: release.Versions, Skipped: results}
 	target     = controlplane.Target{Rollout: "r_ab", Tenant: "acme", Status: controlplane.TargetFailed, Attempts: 2, Batch: 1, Failure: failure, DurationMS: 12, UpdatedAt: at}
 	targets    = controlplane.TargetQuery{Status: controlplane.TargetNeedsAttention, Cursor: "c", Limit: 7}
@@ -150,6 +152,30 @@ var trips = []trip{
 		call: func(x context.Context, c *client.Client) (any, error) {
 			return returned(c.PlanRollback(x, "r_ab", controlplane.RollbackRequest{DryRun: true}))
 		}},
+	{method: "PauseRollout", door: "Rollouts.Pause", args: []any{"r_ab", command}, answer: &rollout,
+		call: func(x context.Context, c *client.Client) (any, error) {
+			return returned(c.PauseRollout(x, "r_ab", command))
+		}},
+	{method: "AbortRollout", door: "Rollouts.Abort", args: []any{"r_ab", command}, answer: &rollout,
+		call: func(x context.Context, c *client.Client) (any, error) {
+			return returned(c.AbortRollout(x, "r_ab", command))
+		}},
+	{method: "ApproveRollout", door: "Rollouts.Approve", args: []any{"r_ab", command}, answer: &rollout,
+		call: func(x context.Context, c *client.Client) (any, error) {
+			return returned(c.ApproveRollout(x, "r_ab", command))
+		}},
+	{method: "SkipTargets", door: "Rollouts.Skip", args: []any{"r_ab", command}, answer: &rollout,
+		call: func(x context.Context, c *client.Client) (any, error) {
+			return returned(c.SkipTargets(x, "r_ab", command))
+		}},
+	{method: "ApplyStrategy", door: "Rollouts.ApplyStrategy", args: []any{strategy, true}, answer: &strategy,
+		call: func(x context.Context, c *client.Client) (any, error) {
+			return returned(c.ApplyStrategy(x, strategy, true))
+		}},
+	{method: "ListStrategies", door: "Rollouts.Strategies", answer: []controlplane.Strategy(nil), want: []controlplane.Strategy{},
+		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.ListStrategies(x)) }},
+	{method: "ShowStrategy", door: "Rollouts.Strategy", args: []any{"careful"}, answer: &strategy,
+		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.ShowStrategy(x, "careful")) }},
 	{method: "ListWorkers", door: "Rollouts.Workers", answer: workers,
 		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.ListWorkers(x)) }},
 	{method: "Status", door: "Rollouts.Status", answer: &status,

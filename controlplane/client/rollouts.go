@@ -44,6 +44,42 @@ func (c *Client) RetryRollout(ctx context.Context, id string) (*controlplane.Rol
 	return call[*controlplane.Rollout](ctx, c, http.MethodPost, in("rollouts", id, "retry"), nil, nil)
 }
 
+// PauseRollout starts nothing more of a rollout; it is paused once the tenants
+// in hand are done.
+func (c *Client) PauseRollout(ctx context.Context, id string, r controlplane.RolloutCommand) (*controlplane.Rollout, error) {
+	return call[*controlplane.Rollout](ctx, c, http.MethodPost, in("rollouts", id, "pause"), nil, r)
+}
+
+// AbortRollout ends a rollout where it is, once the tenants in hand are done.
+func (c *Client) AbortRollout(ctx context.Context, id string, r controlplane.RolloutCommand) (*controlplane.Rollout, error) {
+	return call[*controlplane.Rollout](ctx, c, http.MethodPost, in("rollouts", id, "abort"), nil, r)
+}
+
+// ApproveRollout passes the approval that a rollout waits for.
+func (c *Client) ApproveRollout(ctx context.Context, id string, r controlplane.RolloutCommand) (*controlplane.Rollout, error) {
+	return call[*controlplane.Rollout](ctx, c, http.MethodPost, in("rollouts", id, "approve"), nil, r)
+}
+
+// SkipTargets takes tenants that were not begun out of a rollout.
+func (c *Client) SkipTargets(ctx context.Context, id string, r controlplane.RolloutCommand) (*controlplane.Rollout, error) {
+	return call[*controlplane.Rollout](ctx, c, http.MethodPost, in("rollouts", id, "skip"), nil, r)
+}
+
+// ApplyStrategy keeps a strategy under its name.
+func (c *Client) ApplyStrategy(ctx context.Context, s controlplane.Strategy, dryRun bool) (*controlplane.Strategy, error) {
+	return call[*controlplane.Strategy](ctx, c, http.MethodPut, in("strategies", s.Name), nil, map[string]any{"strategy": s, "dry_run": dryRun})
+}
+
+// ListStrategies lists the strategies that are kept.
+func (c *Client) ListStrategies(ctx context.Context) ([]controlplane.Strategy, error) {
+	return items(call[controlplane.Page[controlplane.Strategy]](ctx, c, http.MethodGet, in("strategies"), nil, nil))
+}
+
+// ShowStrategy shows a strategy that is kept.
+func (c *Client) ShowStrategy(ctx context.Context, name string) (*controlplane.Strategy, error) {
+	return call[*controlplane.Strategy](ctx, c, http.MethodGet, in("strategies", name), nil, nil)
+}
+
 // RollbackRollout takes the tenants of a rollout back to where they were. A
 // dry run is [Client.PlanRollback].
 func (c *Client) RollbackRollout(ctx context.Context, id string, r controlplane.RollbackRequest) (*controlplane.Rollout, error) {

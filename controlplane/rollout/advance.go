@@ -63,12 +63,12 @@ func (s *Service) Advance(ctx context.Context, id string) error {
 			if d.Undo {
 				return errUndo
 			}
-			return s.obey(ctx, tx, row, d, state.Now)
+			return s.obey(ctx, tx, row, d, state)
 		})
 		switch {
 		case errors.Is(err, errUndo):
-			return s.turnRound(ctx, id, d.Reason)
-		case err != nil || !d.Batch && !d.Close:
+			return s.turnRound(ctx, id, scope{wave: d.UndoWave}, d.Reason)
+		case err != nil || !d.again():
 			return err
 		}
 	}
@@ -98,22 +98,28 @@ func (s *Service) survey(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) 
 }
 
 // obey does what was decided.
-func (s *Service) obey(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, d Decision, now time.Time) error {
+func (s *Service) obey(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, d Decision, state State) error {
 	if len(d.Start) > 0 {
 		if err := s.hand(ctx, tx, d.Start); err != nil {
 			return err
 		}
 	}
 	if d.Batch {
-		return makeBatches(ctx, tx, row, now)
+		return makeBatches(ctx, tx, row, state.present(), state.Now)
 	}
 	if d.Close {
-		return shut(ctx, tx, row, now)
+		return shut(ctx, tx, row, state.Now)
+	}
+	if d.End > 0 || d.Pass > 0 {
+		return s.mark(ctx, tx, row, d, state.Now)
+	}
+	if d.Ask.Wave > 0 {
+		return s.queue.Enqueue(ctx, tx, gateJob{Rollout: row.ID, Wave: d.Ask.Wave, Gate: d.Ask.Gate})
 	}
 	if d.Become != "" {
 		return s.finish(ctx, tx, row, d)
 	}
-	if !d.WakeAt.IsZero() && d.WakeAt.Sub(now) < sweepInterval { // or the sweep is there first
+	if !d.WakeAt.IsZero() && d.WakeAt.Sub(state.Now) < sweepInterval { // or the sweep is there first
 		return s.queue.EnqueueAt(ctx, tx, d.WakeAt, wakeJob{Rollout: row.ID})
 	}
 	return nil
@@ -141,6 +147,11 @@ func (s *Service) hand(ctx context.Context, tx *catalog.Tx, grants []Grant) erro
 func (s *Service) finish(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, d Decision) error {
 	if err := release.LockDefault(ctx, tx); err != nil {
 		return err
+	}
+	if d.Become == controlplane.RolloutAborted {
+		if err := leaveOpen(ctx, tx, row.ID); err != nil {
+			return err
+		}
 	}
 	forwards := row.State == controlplane.RolloutRunning
 	row, err := become(ctx, tx, row, d.Become, d.Reason)

@@ -15,10 +15,6 @@ import (
 	"github.com/manorhq/manor/controlplane/pg"
 )
 
-// limits bound what a rollout may do to a tenant's users: nobody waits longer
-// than Lock behind us, and no statement holds a lock longer than Statement.
-var limits = migrator.Limits{Lock: 500 * time.Millisecond, Statement: 30 * time.Second}
-
 // attempt works on one target. A panic fails that target and nothing else.
 func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
 	began := time.Now()
@@ -28,7 +24,8 @@ func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
 			r = result{Status: failedIn(l), Version: t.Version, Tried: true, Failure: &controlplane.Failure{Message: "Manor failed on this tenant (see its log)"}}
 		}
 		r.ID, r.Duration = t.ID, time.Since(began)
-		r.halts = r.trouble || r.Status == controlplane.TargetFailed && l.rollout.OnError != controlplane.OnErrorContinue
+		failed := r.Status == controlplane.TargetFailed && l.rollout.OnError != controlplane.OnErrorContinue
+		r.halts, r.urgent = r.trouble || failed && orFirst(l.rollout.Strategy.Budget).Failures == 1, r.trouble || failed
 	}()
 	if known := known(l, t); known != nil {
 		return *known
@@ -81,7 +78,7 @@ func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Way)
 			origin = &done.Version
 		}
 	}
-	return deferred(t, &controlplane.Failure{Message: "the tenant's version keeps changing: another tool is at work on it"}, controlplane.TargetDeferred)
+	return deferred(l, t, &controlplane.Failure{Message: "the tenant's version keeps changing: another tool is at work on it"}, controlplane.TargetDeferred)
 }
 
 // fence finds out how far a target came of which nobody knows, after shutting
@@ -118,7 +115,7 @@ func (s *Service) afterLoss(ctx context.Context, l *lease, t leased, owner *flee
 	if done.Err != nil {
 		failure.Message += ": " + done.Err.Error()
 	}
-	return deferred(t, failure, controlplane.TargetUnknown)
+	return deferred(l, t, failure, controlplane.TargetUnknown)
 }
 
 // elsewhere reports whether a tenant's revisions say another version than expected.
@@ -141,9 +138,9 @@ func (s *Service) send(ctx context.Context, l *lease, t leased, owner *fleet.Way
 	to := l.home(t, expected)
 	err = owner.Do(ctx, func(conn *pgx.Conn) error {
 		if l.batch.Direction == down {
-			done = l.release.Revert(ctx, conn, to, t.FromVersion, l.reverses, limits)
+			done = l.release.Revert(ctx, conn, to, t.FromVersion, l.reverses, limitsOf(l.rollout))
 		} else {
-			done = l.release.Apply(ctx, conn, to, l.rollout.Version, limits)
+			done = l.release.Apply(ctx, conn, to, l.rollout.Version, limitsOf(l.rollout))
 		}
 		return nil
 	})

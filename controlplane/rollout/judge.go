@@ -3,7 +3,6 @@ package rollout
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -12,15 +11,6 @@ import (
 	"github.com/manorhq/manor/controlplane/fleet"
 	"github.com/manorhq/manor/controlplane/migrator"
 	"github.com/manorhq/manor/controlplane/pg"
-)
-
-const (
-	// maxAttempts is how often a target that is deferred comes back before it
-	// counts as failed: after some three minutes.
-	maxAttempts = 12
-	// firstPause doubles with every attempt, up to maxPause.
-	firstPause = 500 * time.Millisecond
-	maxPause   = 30 * time.Second
 )
 
 // result is what happened to one target; those of a batch are stored together.
@@ -37,6 +27,7 @@ type result struct {
 	waited   string        // what it had to wait for, and will again
 	trouble  bool          // Failure is the cluster's and no tenant's
 	halts    bool          // nothing more of its batch is to be started
+	urgent   bool          // others must know of it before they start anything
 }
 
 // known judges a target by what the catalog knows of its tenant, if that is enough.
@@ -86,7 +77,7 @@ func (t *leased) fencedAt(l *lease, actual string) *result {
 		r := closed(l, *t)
 		r.answered = true
 		return r
-	case t.Attempts >= maxAttempts: // or it would take one worker after the other with it
+	case t.Attempts >= retryOf(l.rollout).attempts: // or it would take one worker after the other with it
 		return &result{Status: failedIn(l), Version: actual, answered: true, Failure: &controlplane.Failure{
 			Message: fmt.Sprintf("given up after %d attempts: in the last one its worker or its connection was lost (see the logs of the workers)", t.Attempts)}}
 	}
@@ -138,12 +129,12 @@ func notReached(l *lease, t leased, err error) result {
 	if t.was == controlplane.TargetUnknown {
 		status = t.was
 	}
-	r := deferred(t, &controlplane.Failure{Message: err.Error(), SQLState: stateIn(err)}, status)
+	r := deferred(l, t, &controlplane.Failure{Message: err.Error(), SQLState: stateIn(err)}, status)
 	switch {
 	case stateIn(err) == pg.StateBusy: // what a lost worker had begun still runs, and has its own limits
-		return r.free(t, status, "")
+		return r.free(l, t, status, "")
 	case errors.Is(err, fleet.ErrNoConnection), pg.TroubleOf(err) == pg.Connections:
-		return r.free(t, status, waitConnections)
+		return r.free(l, t, status, waitConnections)
 	case pg.TroubleOf(err) == pg.Cluster:
 		return r.troubled(l, t, status)
 	}
@@ -153,10 +144,10 @@ func notReached(l *lease, t leased, err error) result {
 // free makes a result one that counts as no attempt. Who waits for the same as
 // the last time waits longer, and others are not slowed down for it: that nobody
 // else may have what it waits for is for them to tell.
-func (r result) free(t leased, status controlplane.TargetStatus, waited string) result {
-	r.Status, r.Tried, r.waited, r.Pause = status, false, waited, pauseBefore(t.Attempts)
+func (r result) free(l *lease, t leased, status controlplane.TargetStatus, waited string) result {
+	r.Status, r.Tried, r.waited, r.Pause = status, false, waited, retryOf(l.rollout).pause(t.Attempts)
 	if t.Failure != nil && t.Failure.SQLState == stateOfFailure(r.Failure) {
-		r.waited, r.Pause = "", pauseBefore(t.Attempts+4)
+		r.waited, r.Pause = "", retryOf(l.rollout).pause(t.Attempts+4)
 	}
 	return r
 }
@@ -166,7 +157,7 @@ func (r result) free(t leased, status controlplane.TargetStatus, waited string) 
 // nobody but this tenant has met the trouble: it may be its own.
 func (r result) troubled(l *lease, t leased, status controlplane.TargetStatus) result {
 	if l.accused == t.Slug && mayBeItsOwn(r.Failure) {
-		r = deferred(t, r.Failure, status)
+		r = deferred(l, t, r.Failure, status)
 		r.Pause, r.trouble = 0, !r.Status.Done()
 		r.answered = !r.trouble // it is not the cluster
 		return r
@@ -209,15 +200,15 @@ func judge(l *lease, t leased, done migrator.Result) result {
 	if r.Failure == nil && done.Err != nil {
 		r.Failure = &controlplane.Failure{Message: done.Err.Error()}
 	}
-	r = deferred(t, r.Failure, controlplane.TargetDeferred)
+	r = deferred(l, t, r.Failure, controlplane.TargetDeferred)
 	r.Version = done.Version
 	switch stateOfFailure(r.Failure) {
 	case "55P03":
 		r.waited = waitLocks
 	case "53300":
-		return r.free(t, controlplane.TargetDeferred, waitConnections)
+		return r.free(l, t, controlplane.TargetDeferred, waitConnections)
 	case pg.StateBuilding:
-		return r.free(t, controlplane.TargetDeferred, "")
+		return r.free(l, t, controlplane.TargetDeferred, "")
 	}
 	return r
 }
@@ -230,9 +221,9 @@ func stateOfFailure(f *controlplane.Failure) string {
 }
 
 // deferred lets a target come back later, unless it has come back too often.
-func deferred(t leased, failure *controlplane.Failure, status controlplane.TargetStatus) result {
+func deferred(l *lease, t leased, failure *controlplane.Failure, status controlplane.TargetStatus) result {
 	r := result{Status: status, Version: t.Version, Failure: failure, Tried: true}
-	if t.Attempts+1 >= maxAttempts {
+	if t.Attempts+1 >= retryOf(l.rollout).attempts {
 		switch {
 		case status == controlplane.TargetUnknown: // stays so until its revisions are read
 		case t.Direction == down:
@@ -242,15 +233,9 @@ func deferred(t leased, failure *controlplane.Failure, status controlplane.Targe
 		}
 	}
 	if !r.Status.Done() {
-		r.Pause = pauseBefore(t.Attempts)
+		r.Pause = retryOf(l.rollout).pause(t.Attempts)
 	}
 	return r
-}
-
-// pauseBefore is how long a target waits after so many attempts, with jitter.
-func pauseBefore(attempts int) time.Duration {
-	pause := min(firstPause<<min(attempts, maxAttempts), maxPause)
-	return pause/2 + rand.N(pause)
 }
 
 // goal is the version a target is to arrive at.

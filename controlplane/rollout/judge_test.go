@@ -223,16 +223,17 @@ func TestWhatTheMigratorSaysIsJudged(t *testing.T) {
 
 func TestPausesDoubleWithJitterUpToTheLongest(t *testing.T) {
 	t.Parallel()
+	policy := retryOf(&ent.Rollout{})
 	var seen []time.Duration
 	for attempts := range maxAttempts {
 		most := min(firstPause<<attempts, maxPause)
-		pause := pauseBefore(attempts)
+		pause := policy.pause(attempts)
 		if pause < most/2 || pause > most*3/2 {
 			t.Errorf("after %d attempts: %s, not about %s", attempts, pause, most)
 		}
 		seen = append(seen, pause)
 	}
-	if again := pauseBefore(maxAttempts - 1); again == seen[maxAttempts-1] {
+	if again := policy.pause(maxAttempts - 1); again == seen[maxAttempts-1] {
 		t.Errorf("two pauses are both %s: those deferred together come back together", again)
 	}
 }

@@ -41,9 +41,16 @@ func welcome(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (int, error)
 	if err != nil {
 		return 0, err
 	}
+	l, err := compileLayout(row.Strategy)
+	if err != nil {
+		return 0, err
+	}
 	joined := make([]frozen, len(tenants))
 	for i := range tenants {
 		joined[i] = freeze(&tenants[i], row.Version, releases)
+		if joined[i].place, err = l.one(&tenants[i]); err != nil {
+			return 0, err
+		}
 	}
 	return len(joined), insertTargets(ctx, tx, row.ID, joined)
 }
@@ -126,5 +133,5 @@ func promote(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
 // freeze is a tenant as it enters a rollout to a version.
 func freeze(t *controlplane.Tenant, version string, releases map[string]string) frozen {
 	status, reason := classify(t, version)
-	return frozen{*t, status, reason, releases[t.Release]}
+	return frozen{tenant: *t, status: status, reason: reason, fromRelease: releases[t.Release]}
 }

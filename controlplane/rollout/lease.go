@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"entgo.io/ent/dialect/sql"
 	"github.com/jackc/pgx/v5"
@@ -32,7 +33,7 @@ func takeBatch(ctx context.Context, tx *catalog.Tx, id int, worker string) (*ent
 	if b.State != batchQueued {
 		return nil, nil
 	}
-	if over, err := breached(ctx, tx.Client(), b.RolloutID); err != nil || over && b.Direction == up {
+	if over, err := isOver(ctx, tx.Client(), b); err != nil || over {
 		return nil, putBack(ctx, b, err)
 	}
 	if open, err := isOpen(ctx, tx, b.ClusterID); err != nil || !open {
@@ -89,18 +90,27 @@ func putBack(ctx context.Context, b *ent.Batch, err error) error {
 	return nil
 }
 
-// breached reports whether a rollout has had the failure after which it starts
-// nothing more.
-func breached(ctx context.Context, client *ent.Client, id string) (bool, error) {
-	row, err := find(ctx, client, id)
-	if err != nil || row.OnError == controlplane.OnErrorContinue {
+// isOver reports whether nothing more of a batch is to be started: failures have
+// used the budget of its rollout up, somebody wants it to stop, or the window is
+// shut. A rollback goes on all the same.
+func isOver(ctx context.Context, client *ent.Client, b *ent.Batch) (bool, error) {
+	if b.Direction == down {
+		return false, nil
+	}
+	row, err := find(ctx, client, b.RolloutID)
+	if err != nil {
 		return false, err
 	}
-	failed, err := client.Target.Query().Where(target.RolloutID(id), target.Status(controlplane.TargetFailed)).Count(ctx)
-	if err != nil {
-		return false, fmt.Errorf("count the failures of rollout %s: %w", id, err)
+	shut, _ := shutAt(row.Strategy.Windows, time.Now())
+	if row.Wanted != "" || slices.Contains(shut, b.Window) || row.OnError == controlplane.OnErrorContinue {
+		return row.Wanted != "" || slices.Contains(shut, b.Window), nil
 	}
-	return failed > row.Forgiven, nil
+	counts, err := countsOf(ctx, client, row.ID)
+	if err != nil {
+		return false, err
+	}
+	s := State{OnError: row.OnError, Budget: row.Strategy.Budget, Forgiven: row.Forgiven, Counts: counts[row.ID]}
+	return s.breached(), nil
 }
 
 // takeTargets marks the unfinished targets of a leased batch as running and

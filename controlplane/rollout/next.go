@@ -30,16 +30,22 @@ const maxParallelism = 4
 type State struct {
 	Now         time.Time
 	Rollout     controlplane.RolloutState
+	Wanted      controlplane.RolloutState // what somebody wants it to become: paused, aborted or nothing
+	WantedBy    string
 	OnError     controlplane.OnError
-	Concurrency int // tenants at a time, of all rollouts together
-	PerCluster  int // the same on one cluster; 0: as its flow says
-	PerDatabase int // the same in one shared database
-	Forgiven    int // failures that an operator resumed from
+	Concurrency int                  // tenants at a time, of all rollouts together
+	PerCluster  int                  // the same on one cluster; 0: as its flow says
+	PerDatabase int                  // the same in one shared database
+	Budget      *controlplane.Budget // of failures
+	Forgiven    int                  // failures that an operator resumed from
+	Waves       []WaveState          // in order; none is one of all targets
+	Gates       []controlplane.Gate  // after each wave but the last
+	Windows     []controlplane.Window
 	Counts      controlplane.Counts
 	Batches     []BatchState // those not done, of the rollout's present direction
 	Elsewhere   []BatchState // those of other rollouts that are with workers
 	Clusters    map[string]fleet.Course
-	Due         int       // targets of that direction in no batch that may be worked on now
+	Due         int       // targets of that direction and the present wave in no batch that may be worked on now
 	NextDue     time.Time // when the first of the others may; zero: there are none
 	Open        int       // unfinished targets of that direction
 	Standing    int       // targets that the rollout has changed and not taken back
@@ -52,6 +58,8 @@ type State struct {
 type BatchState struct {
 	ID          int
 	Number      int
+	Wave        int
+	Window      int // in which its targets may be worked on; 0: at any time
 	State       string
 	ClusterID   string
 	DatabaseID  string // the shared one that its targets are in; empty: each has its own
@@ -64,13 +72,17 @@ func (b BatchState) live() bool { return b.State == batchQueued || b.State == ba
 
 // Decision is what is to be done next. The zero Decision is to wait.
 type Decision struct {
-	Start  []Grant // batches to hand to workers
-	Batch  bool    // put the targets that are due into batches
-	Close  bool    // let nobody join any more: whoever is created now starts where the rollout has gone
-	Undo   bool    // turn round: take back what was done
-	Become controlplane.RolloutState
-	Reason string
-	WakeAt time.Time // look again then
+	Start    []Grant // batches to hand to workers
+	Batch    bool    // put the targets that are due into batches
+	End      int     // note that this wave has ended
+	Ask      Ask     // ask this gate
+	Pass     int     // go on after this wave
+	Close    bool    // let nobody join any more: whoever is created now starts where the rollout has gone
+	Undo     bool    // turn round: take back what was done
+	UndoWave int     // of this wave only; 0: of all
+	Become   controlplane.RolloutState
+	Reason   string
+	WakeAt   time.Time // look again then
 }
 
 // Grant is a batch to hand out, and how many of its tenants may be worked on
@@ -89,12 +101,20 @@ func Next(s State) Decision {
 }
 
 func forward(s State) Decision {
-	if failures := s.Counts[controlplane.TargetFailed] - s.Forgiven; failures > 0 && s.OnError != controlplane.OnErrorContinue {
-		return halt(s, failures)
+	if s.breached() {
+		return halt(s)
+	}
+	if s.Wanted != "" && live(s) > 0 {
+		return Decision{}
+	} else if s.Wanted != "" {
+		return Decision{Become: s.Wanted, Reason: fmt.Sprintf("%s by %s", s.Wanted, s.WantedBy)}
 	}
 	if open := s.Counts.Sum() - s.Counts.Done(); !s.Closed && open == s.Making {
 		return Decision{Close: true}
 	} else if open > 0 {
+		if w := s.unpassed(); w != nil {
+			return s.interlude(*w)
+		}
 		return proceed(s)
 	}
 	if live(s) > 0 { // the last report of a batch is still to come
@@ -108,13 +128,19 @@ func forward(s State) Decision {
 
 // halt starts nothing more. What runs is let to its end, since DDL is never
 // killed in the middle; then the rollout pauses or turns round.
-func halt(s State, failures int) Decision {
+func halt(s State) Decision {
 	if live(s) > 0 {
 		return Decision{}
 	}
-	reason := fmt.Sprintf("%d failed, and on-error is %s", failures, s.OnError)
-	if s.OnError == controlplane.OnErrorRollback {
+	reason := fmt.Sprintf("%d failed, and on-error is %s", s.Counts[controlplane.TargetFailed]-s.Forgiven, s.OnError)
+	if s.Budget != nil && s.Budget.Failures != 1 {
+		reason += ": the budget is " + s.Budget.String()
+	}
+	switch s.OnError {
+	case controlplane.OnErrorRollback:
 		return Decision{Undo: true, Reason: reason}
+	case controlplane.OnErrorRollbackWave:
+		return Decision{Undo: true, UndoWave: s.present(), Reason: reason}
 	}
 	return Decision{Become: controlplane.RolloutPaused, Reason: reason}
 }
@@ -127,7 +153,7 @@ func backward(s State) Decision {
 	case live(s) > 0: // the last report of a batch is still to come
 		return Decision{}
 	case s.Counts.Done() < s.Counts.Sum(): // one tenant of a paused rollout was taken back
-		return Decision{Become: controlplane.RolloutPaused, Reason: "paused before the rollback"}
+		return Decision{Become: controlplane.RolloutPaused, Reason: "a part was taken back, and others wait"}
 	case s.Counts[controlplane.TargetNeedsAttention] > 0:
 		return Decision{Become: controlplane.RolloutFailed, Reason: unwell(s)}
 	case s.Standing == 0:
@@ -165,7 +191,10 @@ func proceed(s State) Decision {
 
 // waiting are the batches that are to be handed out, in order.
 func (s State) waiting() []BatchState {
-	waiting := slices.DeleteFunc(slices.Clone(s.Batches), func(b BatchState) bool { return b.State != batchWaiting })
+	wave := s.present()
+	waiting := slices.DeleteFunc(slices.Clone(s.Batches), func(b BatchState) bool {
+		return b.State != batchWaiting || b.Wave != wave && len(s.Waves) > 0 || slices.Contains(s.shutWindows(), b.Window)
+	})
 	slices.SortFunc(waiting, func(a, b BatchState) int { return a.Number - b.Number })
 	return waiting
 }
@@ -236,8 +265,11 @@ func live(s State) int {
 	return n
 }
 
+// again reports whether there is more to decide once this is done.
+func (d Decision) again() bool { return d.Batch || d.Close || d.End > 0 || d.Pass > 0 }
+
 func (d Decision) idle() bool {
-	return len(d.Start) == 0 && !d.Batch && !d.Close && !d.Undo && d.Become == ""
+	return len(d.Start) == 0 && d.Ask.Wave == 0 && !d.again() && !d.Undo && d.Become == ""
 }
 
 // unwell names the targets that are not where the rollout wanted them. Of a

@@ -236,7 +236,7 @@ func TestNext(t *testing.T) {
 				s.Rollout = controlplane.RolloutRollingBack
 				s.Counts = controlplane.Counts{controlplane.TargetRolledBack: 1, controlplane.TargetPending: 4}
 			}),
-			Decision{Become: controlplane.RolloutPaused, Reason: "paused before the rollback"}},
+			Decision{Become: controlplane.RolloutPaused, Reason: "a part was taken back, and others wait"}},
 		"what comes back later is waited for on the way back, too": {
 			going(func(s *State) {
 				s.Rollout, s.Open, s.Standing, s.NextDue = controlplane.RolloutRollingBack, 1, 4, soon

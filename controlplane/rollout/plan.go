@@ -14,6 +14,8 @@ type waiter struct {
 	ClusterID  string
 	DatabaseID string
 	Shared     bool // other tenants live in its database, too
+	Rank       int  // in the order of its wave
+	Window     int  // in which it may be worked on
 	Suspicion  int  // how much there is to say that it harms those that are worked on with it; 0: nothing
 }
 
@@ -23,16 +25,20 @@ type waiter struct {
 type batchPlan struct {
 	ClusterID  string
 	DatabaseID string // the shared one; empty: every target has its own
+	Window     int    // of all of them
 	Targets    []int
+	Rank       int // of the first
 }
 
 // planBatches cuts targets into batches of at most size tenants. Clusters take
-// turns, so that no cluster waits for another's last batch. A suspect comes after
-// the others, alone: it takes nobody with it.
+// turns, so that no cluster waits for another's last batch; of each, those come
+// first whose rank is lowest. A suspect comes after the others, alone: it takes
+// nobody with it.
 func planBatches(targets []waiter, size int) []batchPlan {
 	targets = slices.Clone(targets)
 	slices.SortFunc(targets, func(a, b waiter) int {
-		return cmp.Or(cmp.Compare(a.ClusterID, b.ClusterID), cmp.Compare(a.shared(), b.shared()), cmp.Compare(a.Suspicion, b.Suspicion), cmp.Compare(a.Slug, b.Slug))
+		return cmp.Or(cmp.Compare(a.ClusterID, b.ClusterID), cmp.Compare(a.shared(), b.shared()), cmp.Compare(a.Window, b.Window),
+			cmp.Compare(a.Suspicion, b.Suspicion), cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.Slug, b.Slug))
 	})
 	perCluster := map[string][]batchPlan{}
 	var order []string
@@ -41,12 +47,15 @@ func planBatches(targets []waiter, size int) []batchPlan {
 		if len(batches) == 0 {
 			order = append(order, t.ClusterID)
 		}
-		if n := len(batches); n == 0 || len(batches[n-1].Targets) == size || batches[n-1].DatabaseID != t.shared() || t.Suspicion > 0 {
-			batches = append(batches, batchPlan{ClusterID: t.ClusterID, DatabaseID: t.shared()})
+		if n := len(batches); n == 0 || len(batches[n-1].Targets) == size || batches[n-1].DatabaseID != t.shared() || batches[n-1].Window != t.Window || t.Suspicion > 0 {
+			batches = append(batches, batchPlan{ClusterID: t.ClusterID, DatabaseID: t.shared(), Window: t.Window, Rank: t.Rank})
 		}
 		last := &batches[len(batches)-1]
 		last.Targets = append(last.Targets, t.ID)
 		perCluster[t.ClusterID] = batches
+	}
+	for _, batches := range perCluster {
+		slices.SortStableFunc(batches, func(a, b batchPlan) int { return cmp.Compare(a.Rank, b.Rank) })
 	}
 	var plan []batchPlan
 	for round := 0; len(plan) < total(perCluster); round++ {

@@ -44,7 +44,10 @@ func (s *Service) Show(ctx context.Context, by controlplane.Actor, id string) (*
 		return nil, err
 	}
 	r, err := s.noun(ctx, row)
-	if err != nil || r.Counts.Done() == r.Counts.Sum() {
+	if err != nil {
+		return nil, err
+	}
+	if r.Waves, err = s.waveStatuses(ctx, row); err != nil || r.Counts.Done() == r.Counts.Sum() {
 		return r, err
 	}
 	return r, s.detail(ctx, r)
@@ -74,7 +77,8 @@ func (s *Service) nouns(ctx context.Context, rows []*ent.Rollout) ([]controlplan
 	out := make([]controlplane.Rollout, len(rows))
 	for i, r := range rows {
 		out[i] = controlplane.Rollout{ID: r.ID, State: r.State, Release: releases[r.ReleaseID], ReleaseID: r.ReleaseID, Version: r.Version,
-			Select: r.Selector, BatchSize: r.BatchSize, Concurrency: r.Concurrency, PerCluster: r.PerCluster, PerDatabase: r.PerDatabase, OnError: r.OnError, Targets: counts[r.ID].Sum(),
+			Select: r.Selector, BatchSize: r.BatchSize, Concurrency: r.Concurrency, PerCluster: r.PerCluster, PerDatabase: r.PerDatabase, OnError: r.OnError,
+			Strategy: r.Strategy, Wanted: r.Wanted, Targets: counts[r.ID].Sum(),
 			Counts: counts[r.ID], Reason: r.Reason, CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt, FinishedAt: r.FinishedAt}
 	}
 	return out, nil

@@ -39,7 +39,7 @@ func (s *Service) reportAll(ctx context.Context, l *lease, results <-chan result
 			if err != nil {
 				s.log.Error("a result is not stored as it is", "rollout", l.batch.RolloutID, "batch", l.batch.Number, "err", err)
 			}
-			if news = append(news, r); !r.halts {
+			if news = append(news, r); !r.urgent {
 				continue
 			}
 		case <-tick.C:

@@ -18,7 +18,7 @@ func (s *Service) PlanRollback(ctx context.Context, by controlplane.Actor, id st
 	if err := s.guard.See(by, "rollout.rollback", id); err != nil {
 		return nil, err
 	}
-	u, err := s.planUndo(ctx, id, q.Tenant)
+	u, err := s.planAsked(ctx, id, q)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (s *Service) Rollback(ctx context.Context, by controlplane.Actor, id string
 	if err := s.guard.See(by, "rollout.rollback", id); err != nil {
 		return nil, err
 	}
-	u, err := s.planUndo(ctx, id, q.Tenant)
+	u, err := s.planAsked(ctx, id, q)
 	if err != nil {
 		return nil, err
 	}
@@ -45,6 +45,21 @@ func (s *Service) Rollback(ctx context.Context, by controlplane.Actor, id string
 	return s.noun(ctx, row)
 }
 
+// planAsked plans the rollback that somebody asks for.
+func (s *Service) planAsked(ctx context.Context, id string, q controlplane.RollbackRequest) (*undo, error) {
+	row, err := find(ctx, s.cat.Ent(), id)
+	if err != nil {
+		return nil, err
+	}
+	asked := scope{tenant: q.Tenant}
+	if q.Wave != "" {
+		if asked.wave, err = waveNumber(row, q.Wave); err != nil {
+			return nil, err
+		}
+	}
+	return s.planUndo(ctx, id, asked)
+}
+
 func nothingToUndo(id string, u *undo) error {
 	if len(u.plan.Irreversible) > 0 {
 		first := u.plan.Irreversible[0]
@@ -55,8 +70,8 @@ func nothingToUndo(id string, u *undo) error {
 }
 
 // turnRound is the rollback that on-error asked for.
-func (s *Service) turnRound(ctx context.Context, id, reason string) error {
-	u, err := s.planUndo(ctx, id, "")
+func (s *Service) turnRound(ctx context.Context, id string, asked scope, reason string) error {
+	u, err := s.planUndo(ctx, id, asked)
 	if err != nil {
 		return err
 	}

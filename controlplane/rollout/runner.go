@@ -154,16 +154,12 @@ func (l *lease) inHand() []controlplane.InHand {
 }
 
 // stopped reports whether the lease has run out, as for a process that was
-// stopped and woke up, or a failure elsewhere has stopped the rollout. Only
-// rollouts that stop on failures have to ask for that.
+// stopped and woke up, or there is a reason to start nothing more of the rollout.
 func (s *Service) stopped(ctx context.Context, l *lease) bool {
 	if l.age() > leaseTime-heartbeat {
 		return true
 	}
-	if l.rollout.OnError == controlplane.OnErrorContinue || l.batch.Direction == down {
-		return false
-	}
-	over, err := breached(ctx, s.cat.Ent(), l.rollout.ID)
+	over, err := isOver(ctx, s.cat.Ent(), l.batch)
 	if err != nil {
 		s.log.Warn("cannot ask whether the rollout goes on; starting nothing", "rollout", l.rollout.ID, "err", err)
 	}

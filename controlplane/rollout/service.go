@@ -42,6 +42,7 @@ func New(cat *catalog.Catalog, f *fleet.Service, r *release.Service, q *work.Que
 	work.Handle(q, time.Minute, func(ctx context.Context, job advanceJob) error { return s.Advance(ctx, job.Rollout) })
 	work.Handle(q, time.Minute, func(ctx context.Context, job wakeJob) error { return s.Advance(ctx, job.Rollout) })
 	work.Handle(q, batchTimeout, func(ctx context.Context, job batchJob) error { return s.WorkBatch(ctx, job.Batch) })
+	work.Handle(q, gateTimeout, func(ctx context.Context, job gateJob) error { return s.askGate(ctx, job) })
 	work.Every(q, sweepInterval, "rollout sweep", s.Sweep)
 	return s
 }
@@ -56,11 +57,16 @@ type frozen struct {
 	status      controlplane.TargetStatus
 	reason      string // why it is skipped
 	fromRelease string
+	place       place
 }
 
 // Start freezes the selection and starts the rollout over it.
 func (s *Service) Start(ctx context.Context, by controlplane.Actor, n controlplane.NewRollout) (*controlplane.Rollout, error) {
 	if err := s.guard.See(by, "rollout.start", n.Release); err != nil {
+		return nil, err
+	}
+	kept, err := s.usePlan(ctx, &n)
+	if err != nil {
 		return nil, err
 	}
 	r, targets, err := s.prepare(ctx, s.cat.Ent(), &n)
@@ -70,7 +76,7 @@ func (s *Service) Start(ctx context.Context, by controlplane.Actor, n controlpla
 	if err := s.ready(ctx, r, targets); err != nil {
 		return nil, err
 	}
-	if n.OnError == controlplane.OnErrorRollback {
+	if n.OnError == controlplane.OnErrorRollback || n.OnError == controlplane.OnErrorRollbackWave {
 		if err := s.reversible(ctx, r, n.Version, targets); err != nil {
 			return nil, err
 		}
@@ -79,6 +85,9 @@ func (s *Service) Start(ctx context.Context, by controlplane.Actor, n controlpla
 	err = s.cat.InTx(ctx, func(tx *catalog.Tx) error {
 		// Frozen again inside the transaction: what was dialled above may have taken seconds.
 		if _, targets, err = s.prepare(ctx, tx.Client(), &n); err != nil {
+			return err
+		}
+		if err := stillPlanned(kept, describe(r, n, targets), targets); err != nil {
 			return err
 		}
 		row, err = s.start(ctx, tx, by, n, r, targets)
@@ -104,11 +113,14 @@ func (s *Service) start(ctx context.Context, tx *catalog.Tx, by controlplane.Act
 	}
 	row, err := tx.Rollout.Create().SetID(id).SetState(controlplane.RolloutPlanned).SetReleaseID(r.ID).SetVersion(n.Version).
 		SetSelector(n.Select).SetBatchSize(n.BatchSize).SetConcurrency(n.Concurrency).SetPerCluster(n.PerCluster).
-		SetPerDatabase(perDatabase(r, n, targets)).SetOnError(n.OnError).SetCreatedBy(by.String()).SetCreatedAt(now).Save(ctx)
+		SetPerDatabase(perDatabase(r, n, targets)).SetOnError(n.OnError).SetStrategy(*n.Strategy).SetCreatedBy(by.String()).SetCreatedAt(now).Save(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("store rollout %s: %w", id, err)
 	}
 	if err := insertTargets(ctx, tx, id, targets); err != nil {
+		return nil, err
+	}
+	if err := insertWaves(ctx, tx, id, n.Strategy.Waves); err != nil {
 		return nil, err
 	}
 	if row, err = become(ctx, tx, row, controlplane.RolloutRunning, ""); err != nil {
@@ -135,49 +147,16 @@ func perDatabase(r *controlplane.Release, n controlplane.NewRollout, targets []f
 	return n.PerDatabase
 }
 
-// Plan says what a rollout would do. It changes nothing.
-func (s *Service) Plan(ctx context.Context, by controlplane.Actor, n controlplane.NewRollout) (*controlplane.RolloutPlan, error) {
-	if err := s.guard.See(by, "rollout.plan", n.Release); err != nil {
-		return nil, err
-	}
-	r, targets, err := s.prepare(ctx, s.cat.Ent(), &n)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.ready(ctx, r, targets); err != nil {
-		return nil, err
-	}
-	return describe(r, n, targets), nil
-}
-
-func describe(r *controlplane.Release, n controlplane.NewRollout, targets []frozen) *controlplane.RolloutPlan {
-	plan := &controlplane.RolloutPlan{Release: r.Name, Version: n.Version, Tenants: len(targets),
-		From: map[string]int{}, Clusters: map[string]int{}, Versions: []controlplane.Version{}, Skipped: []controlplane.TenantResult{}}
-	lowest := n.Version
-	var waiters []waiter
-	for i, t := range targets {
-		switch t.status {
-		case controlplane.TargetCurrent:
-			plan.Current++
-		case controlplane.TargetSkipped:
-			plan.Skipped = append(plan.Skipped, controlplane.TenantResult{Slug: t.tenant.Slug,
-				Error: controlplane.Errorf(controlplane.Refused, "%s", t.reason)})
-		default:
-			lowest = min(lowest, t.tenant.Version)
-			waiters = append(waiters, waiter{ID: i, Slug: t.tenant.Slug, ClusterID: t.tenant.Placement.ClusterID,
-				DatabaseID: t.tenant.Placement.DatabaseID, Shared: t.tenant.Isolation == controlplane.IsolationSchema})
-		}
-		plan.From[t.tenant.Version]++
-		plan.Clusters[t.tenant.Cluster]++
-	}
-	plan.Versions = append(plan.Versions, between(r, lowest, n.Version)...)
-	plan.Batches = len(planBatches(waiters, n.BatchSize))
-	return plan
-}
-
 // prepare checks what is asked and freezes the selection.
 func (s *Service) prepare(ctx context.Context, client *ent.Client, n *controlplane.NewRollout) (*controlplane.Release, []frozen, error) {
+	if err := useNamed(ctx, client, n); err != nil {
+		return nil, nil, err
+	}
 	if err := n.Validate(); err != nil {
+		return nil, nil, err
+	}
+	l, err := compileLayout(*n.Strategy)
+	if err != nil {
 		return nil, nil, err
 	}
 	if _, err := selector.Compile(n.Select); err != nil {
@@ -207,7 +186,10 @@ func (s *Service) prepare(ctx context.Context, client *ent.Client, n *controlpla
 	if err == nil && len(targets) == 0 {
 		err = empty(n.Select)
 	}
-	return r, targets, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, targets, l.placeAll(targets)
 }
 
 func empty(selection string) error {
@@ -320,6 +302,9 @@ func (s *Service) restart(ctx context.Context, by controlplane.Actor, id, action
 			return err
 		}
 		if row, err = become(ctx, tx, row, controlplane.RolloutRunning, ""); err != nil {
+			return err
+		}
+		if err := reopenWaves(ctx, tx, row, 0); err != nil {
 			return err
 		}
 		if row, err = row.Update().ClearClosedAt().Save(ctx); err != nil {

@@ -36,7 +36,7 @@ func (w *world) moveBatch(b *ent.Batch, to string) {
 
 // load is loadState.
 func (w *world) load(r *run) State {
-	s := State{Now: w.now(), Rollout: r.State, OnError: r.OnError, Forgiven: r.Forgiven, Closed: r.ClosedAt != nil, Clusters: maps.Clone(w.courses),
+	s := State{Now: w.now(), Rollout: r.State, OnError: r.OnError, Budget: r.Strategy.Budget, Forgiven: r.Forgiven, Closed: r.ClosedAt != nil, Clusters: maps.Clone(w.courses),
 		Concurrency: r.Concurrency, PerCluster: r.PerCluster, PerDatabase: r.PerDatabase, Counts: w.counts(r)}
 	for _, o := range w.runs {
 		for _, b := range o.batches {
@@ -128,7 +128,7 @@ func (w *world) makeBatches(r *run, now time.Time) {
 }
 
 func (w *world) breached(r *run) bool {
-	return r.OnError != controlplane.OnErrorContinue && w.counts(r)[controlplane.TargetFailed] > r.Forgiven
+	return w.load(r).breached()
 }
 
 // take is takeBatch and takeTargets: nil when there is nothing to take.

@@ -181,7 +181,7 @@ func (w *world) afterLoss(a *attempt) *result {
 	if w.broken == "a lost answer counts as not begun" {
 		status = controlplane.TargetDeferred
 	}
-	r := deferred(t, &controlplane.Failure{Message: "the connection was lost before the answer"}, status)
+	r := deferred(l, t, &controlplane.Failure{Message: "the connection was lost before the answer"}, status)
 	if r.Origin = a.origin; a.origin != nil {
 		r.Version = *a.origin
 	}
@@ -230,7 +230,7 @@ func (w *world) heard(a *attempt) *result {
 	if a.sent++; a.sent < 2 {
 		return nil
 	}
-	r := deferred(a.t, &controlplane.Failure{Message: "the tenant's version keeps changing"}, controlplane.TargetDeferred)
+	r := deferred(l, a.t, &controlplane.Failure{Message: "the tenant's version keeps changing"}, controlplane.TargetDeferred)
 	return &r
 }
 

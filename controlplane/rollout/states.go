@@ -30,7 +30,7 @@ func lawful(l *lease, r result) (result, error) {
 	}
 	i := slices.IndexFunc(l.targets, func(t leased) bool { return t.ID == r.ID })
 	t := l.targets[i]
-	return result{ID: r.ID, Status: controlplane.TargetUnknown, Version: t.Version, Pause: maxPause, Tried: true, halts: r.halts,
+	return result{ID: r.ID, Status: controlplane.TargetUnknown, Version: t.Version, Pause: maxPause, Tried: true, halts: r.halts, urgent: r.urgent,
 			Failure: &controlplane.Failure{Message: "Manor made a mistake about this tenant (see its log)"}},
 		fmt.Errorf("a target of tenant %s on its way %s cannot become %q", t.Slug, l.batch.Direction, r.Status)
 }

@@ -71,8 +71,9 @@ func countsOf(ctx context.Context, client *ent.Client, ids ...string) (map[strin
 
 // loadState reads what [Next] looks at, with the rollout locked.
 func loadState(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (State, error) {
-	s := State{Rollout: row.State, OnError: row.OnError, Forgiven: row.Forgiven, Closed: row.ClosedAt != nil,
-		Concurrency: row.Concurrency, PerCluster: row.PerCluster, PerDatabase: row.PerDatabase}
+	s := State{Rollout: row.State, Wanted: row.Wanted, WantedBy: row.WantedBy, OnError: row.OnError, Budget: row.Strategy.Budget, Forgiven: row.Forgiven, Closed: row.ClosedAt != nil,
+		Concurrency: row.Concurrency, PerCluster: row.PerCluster, PerDatabase: row.PerDatabase,
+		Gates: row.Strategy.Gates, Windows: row.Strategy.Windows}
 	counts, err := countsOf(ctx, tx.Client(), row.ID)
 	if err != nil {
 		return s, err
@@ -88,10 +89,14 @@ func loadState(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (State, er
 	if s.Now, err = tx.Now(ctx); err != nil {
 		return s, err
 	}
-	if s.Due, err = tx.Target.Query().Where(due(row, s.Now)...).Count(ctx); err != nil {
+	if s.Waves, err = waveStates(ctx, tx, row); err != nil {
+		return s, err
+	}
+	wave := s.present()
+	if s.Due, err = tx.Target.Query().Where(due(row, wave, s.Now)...).Count(ctx); err != nil {
 		return s, fmt.Errorf("count what is due of rollout %s: %w", row.ID, err)
 	}
-	if s.NextDue, err = nextDue(ctx, tx, row, s.Now); err != nil {
+	if s.NextDue, err = nextDue(ctx, tx, row, wave, s.Now); err != nil {
 		return s, err
 	}
 	s.Open, err = tx.Target.Query().
@@ -123,7 +128,7 @@ func batchStates(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (own, ot
 		return nil, nil, fmt.Errorf("read the batches that are not done: %w", err)
 	}
 	for _, b := range rows {
-		state := BatchState{ID: b.ID, Number: b.Number, State: b.State, ClusterID: b.ClusterID, DatabaseID: b.DatabaseID,
+		state := BatchState{ID: b.ID, Number: b.Number, Wave: b.Wave, Window: b.Window, State: b.State, ClusterID: b.ClusterID, DatabaseID: b.DatabaseID,
 			Size: b.Size, Parallelism: b.Parallelism}
 		switch {
 		case b.RolloutID != row.ID:
@@ -154,15 +159,25 @@ func direction(s controlplane.RolloutState) string {
 	return up
 }
 
-// loose are the targets that wait outside any batch.
-func loose(row *ent.Rollout) []predicate.Target {
-	return []predicate.Target{target.RolloutID(row.ID), target.Direction(direction(row.State)), target.BatchIDIsNil(), target.StatusIn(controlplane.UnfinishedStatuses...)}
+// loose are the targets of a wave that wait outside any batch. Wave 0 is all.
+func loose(row *ent.Rollout, wave int) []predicate.Target {
+	where := []predicate.Target{target.RolloutID(row.ID), target.Direction(direction(row.State)), target.BatchIDIsNil(), target.StatusIn(controlplane.UnfinishedStatuses...)}
+	if wave > 0 {
+		where = append(where, target.Wave(wave))
+	}
+	return where
 }
 
-// due are the loose targets that may be worked on now: their homes are made. One
-// that waits longer than any does shows that the clock was put back.
-func due(row *ent.Rollout, now time.Time) []predicate.Target {
-	return append(loose(row), target.Not(inTheMaking), target.Or(target.NotBeforeIsNil(), target.NotBeforeLTE(now), target.NotBeforeGT(now.Add(2*maxPause))))
+// due are the loose targets that may be worked on now: their homes are made, and
+// their windows open. One that waits longer than any does shows that the clock
+// was put back.
+func due(row *ent.Rollout, wave int, now time.Time) []predicate.Target {
+	where := append(loose(row, wave), target.Not(inTheMaking),
+		target.Or(target.NotBeforeIsNil(), target.NotBeforeLTE(now), target.NotBeforeGT(now.Add(2*retryOf(row).longest()))))
+	if shut, _ := shutAt(row.Strategy.Windows, now); len(shut) > 0 && row.State != controlplane.RolloutRollingBack {
+		where = append(where, target.WindowNotIn(shut...))
+	}
+	return where
 }
 
 // standing are the targets that the rollout has changed, or may have, and not
@@ -201,8 +216,8 @@ func unmoved(s *sql.Selector) {
 		sql.In(s.C(target.FieldTenantID), sql.Select(n.C(tenant.FieldID)).From(n).Where(sql.ColumnsEQ(n.C(tenant.FieldVersion), s.C(target.FieldVersion))))))
 }
 
-func nextDue(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.Time) (time.Time, error) {
-	first, err := tx.Target.Query().Where(append(loose(row), target.NotBeforeGT(now))...).Order(target.ByNotBefore()).First(ctx)
+func nextDue(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, wave int, now time.Time) (time.Time, error) {
+	first, err := tx.Target.Query().Where(append(loose(row, wave), target.NotBeforeGT(now))...).Order(target.ByNotBefore()).First(ctx)
 	if ent.IsNotFound(err) {
 		return time.Time{}, nil
 	}
@@ -219,6 +234,7 @@ func insertTargets(ctx context.Context, tx *catalog.Tx, rolloutID string, target
 		for _, t := range targets[start:min(start+insertChunk, len(targets))] {
 			row := tx.Target.Create().SetRolloutID(rolloutID).SetTenantID(t.tenant.ID).SetSlug(t.tenant.Slug).
 				SetClusterID(t.tenant.Placement.ClusterID).SetDatabaseID(t.tenant.Placement.DatabaseID).SetDirection(up).
+				SetWave(t.place.wave).SetRank(t.place.rank).SetWindow(t.place.window).
 				SetStatus(t.status).SetFromVersion(t.tenant.Version).SetVersion(t.tenant.Version).SetFromReleaseID(t.fromRelease)
 			if t.reason != "" {
 				row.SetFailure(&controlplane.Failure{Message: t.reason})
@@ -238,8 +254,8 @@ func insertTargets(ctx context.Context, tx *catalog.Tx, rolloutID string, target
 }
 
 // makeBatches puts the targets that are due into new batches.
-func makeBatches(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.Time) error {
-	waiters, err := dueWaiters(ctx, tx, row, now)
+func makeBatches(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, wave int, now time.Time) error {
+	waiters, err := dueWaiters(ctx, tx, row, wave, now)
 	if err != nil {
 		return err
 	}
@@ -248,7 +264,7 @@ func makeBatches(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time
 		return fmt.Errorf("count the batches of rollout %s: %w", row.ID, err)
 	}
 	for i, plan := range planBatches(waiters, row.BatchSize) {
-		b, err := tx.Batch.Create().SetRolloutID(row.ID).SetNumber(used + i + 1).SetClusterID(plan.ClusterID).SetDatabaseID(plan.DatabaseID).
+		b, err := tx.Batch.Create().SetRolloutID(row.ID).SetNumber(used + i + 1).SetWave(max(1, wave)).SetWindow(plan.Window).SetClusterID(plan.ClusterID).SetDatabaseID(plan.DatabaseID).
 			SetDirection(direction(row.State)).SetState(batchWaiting).SetSize(len(plan.Targets)).SetInHand([]controlplane.InHand{}).Save(ctx)
 		if err != nil {
 			return fmt.Errorf("store a batch of rollout %s: %w", row.ID, err)
@@ -260,9 +276,9 @@ func makeBatches(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time
 	return nil
 }
 
-func dueWaiters(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.Time) ([]waiter, error) {
-	rows, err := tx.Target.Query().Where(due(row, now)...).
-		Select(target.FieldSlug, target.FieldClusterID, target.FieldDatabaseID, target.FieldStatus, target.FieldAttempts, target.FieldFailure).All(ctx)
+func dueWaiters(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, wave int, now time.Time) ([]waiter, error) {
+	rows, err := tx.Target.Query().Where(due(row, wave, now)...).
+		Select(target.FieldRank, target.FieldWindow, target.FieldSlug, target.FieldClusterID, target.FieldDatabaseID, target.FieldStatus, target.FieldAttempts, target.FieldFailure).All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read what is due of rollout %s: %w", row.ID, err)
 	}
@@ -278,7 +294,7 @@ func dueWaiters(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, now time.
 }
 
 func waiterOf(t *ent.Target, shared bool) waiter {
-	return waiter{ID: t.ID, Slug: t.Slug, ClusterID: t.ClusterID, DatabaseID: t.DatabaseID, Shared: shared, Suspicion: suspicion(t.Status, t.Attempts, t.Failure)}
+	return waiter{ID: t.ID, Slug: t.Slug, ClusterID: t.ClusterID, DatabaseID: t.DatabaseID, Shared: shared, Rank: t.Rank, Window: t.Window, Suspicion: suspicion(t.Status, t.Attempts, t.Failure)}
 }
 
 // become moves a rollout to a state, legally, and says so.
@@ -286,7 +302,7 @@ func become(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, state control
 	if !row.State.CanBecome(state) {
 		return nil, controlplane.Errorf(controlplane.Refused, "rollout %s is %s and cannot become %s", row.ID, row.State, state)
 	}
-	change := row.Update().SetState(state).SetReason(reason)
+	change := row.Update().SetState(state).SetReason(reason).SetWanted("").SetWantedBy("")
 	if state.Resting() && state != controlplane.RolloutPaused {
 		change.SetFinishedAt(time.Now())
 	} else {

@@ -9,6 +9,7 @@ import (
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/migrator"
 	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/predicate"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
 )
@@ -19,17 +20,34 @@ type undo struct {
 	back  []int          // targets taken back, by id
 	stuck map[int]string // targets left alone, by id, with the reason
 	half  map[int]string // the same for targets that failed in the middle of a file that has no transaction
-	whole bool           // all of the rollout, not one tenant
+	whole bool           // all of the rollout, not one tenant or wave
 	open  int            // targets that are not done, which a whole rollback skips
 }
 
+// scope is what of a rollout is to be undone; the zero scope is all.
+type scope struct {
+	tenant string // slug
+	wave   int    // number
+}
+
+func (s scope) where() []predicate.Target {
+	var where []predicate.Target
+	if s.tenant != "" {
+		where = append(where, target.Slug(s.tenant))
+	}
+	if s.wave > 0 {
+		where = append(where, target.Wave(s.wave))
+	}
+	return where
+}
+
 // planUndo finds what a rollout has changed and how each version is undone.
-func (s *Service) planUndo(ctx context.Context, id, slug string) (*undo, error) {
+func (s *Service) planUndo(ctx context.Context, id string, asked scope) (*undo, error) {
 	row, err := find(ctx, s.cat.Ent(), id)
 	if err != nil {
 		return nil, err
 	}
-	targets, err := s.standingTargets(ctx, id, slug)
+	targets, err := s.standingTargets(ctx, id, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -46,11 +64,11 @@ func (s *Service) planUndo(ctx context.Context, id, slug string) (*undo, error) 
 	if err != nil {
 		return nil, err
 	}
-	half, err := s.halfDone(ctx, id, slug, noun)
+	half, err := s.halfDone(ctx, id, asked, noun)
 	if err != nil {
 		return nil, err
 	}
-	u := &undo{plan: controlplane.RollbackPlan{Rollout: id, Irreversible: []controlplane.TenantResult{}}, stuck: map[int]string{}, half: map[int]string{}, whole: slug == ""}
+	u := &undo{plan: controlplane.RollbackPlan{Rollout: id, Irreversible: []controlplane.TenantResult{}}, stuck: map[int]string{}, half: map[int]string{}, whole: asked == scope{}}
 	used := map[string]bool{}
 	for _, t := range targets {
 		versions := between(noun, t.FromVersion, reached(row, t))
@@ -96,12 +114,8 @@ func (u *undo) alone() map[int]string {
 
 // halfDone are the targets that failed after the first statement of a file
 // that has no transaction: their version says nothing of what ran.
-func (s *Service) halfDone(ctx context.Context, id, slug string, r *controlplane.Release) ([]*ent.Target, error) {
-	query := s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.Status(controlplane.TargetFailed), target.Not(changed))
-	if slug != "" {
-		query.Where(target.Slug(slug))
-	}
-	failed, err := query.Order(target.BySlug()).All(ctx)
+func (s *Service) halfDone(ctx context.Context, id string, asked scope, r *controlplane.Release) ([]*ent.Target, error) {
+	failed, err := s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.Status(controlplane.TargetFailed), target.Not(changed)).Where(asked.where()...).Order(target.BySlug()).All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the failures of rollout %s: %w", id, err)
 	}
@@ -120,16 +134,13 @@ func reached(row *ent.Rollout, t *ent.Target) string {
 	return t.Version
 }
 
-// standingTargets are the targets whose change stands, of one tenant or of all.
-func (s *Service) standingTargets(ctx context.Context, id, slug string) ([]*ent.Target, error) {
-	query := s.cat.Ent().Target.Query().Where(standing(id)...).Order(target.BySlug())
-	if slug != "" {
-		query.Where(target.Slug(slug))
-	}
-	targets, err := query.All(ctx)
+// standingTargets are the targets whose change stands.
+func (s *Service) standingTargets(ctx context.Context, id string, asked scope) ([]*ent.Target, error) {
+	targets, err := s.cat.Ent().Target.Query().Where(standing(id)...).Where(asked.where()...).Order(target.BySlug()).All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read what rollout %s has changed: %w", id, err)
 	}
+	slug := asked.tenant
 	if slug == "" || len(targets) > 0 {
 		return targets, nil
 	}

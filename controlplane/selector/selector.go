@@ -44,6 +44,15 @@ func Compile(expr string) (*Selector, error) {
 	if strings.TrimSpace(expr) == "" {
 		return &Selector{}, nil
 	}
+	program, err := compile(expr, cel.BoolType, "a condition that is true or false", `compare it with something, as in tenant.region == "eu"`)
+	if err != nil {
+		return nil, err
+	}
+	return &Selector{expr, program}, nil
+}
+
+// compile checks an expression that is to give a value of a type, wanted in words.
+func compile(expr string, gives *cel.Type, wanted, hint string) (cel.Program, error) {
 	env, err := environment()
 	if err != nil {
 		return nil, fmt.Errorf("preparing CEL: %w", err)
@@ -55,15 +64,14 @@ func Compile(expr string) (*Selector, error) {
 	if err := explain(expr, issues); err != nil {
 		return nil, err
 	}
-	if t := ast.OutputType(); !t.IsExactType(cel.BoolType) {
-		return nil, invalid("it is a %s, not a condition that is true or false", t).
-			WithHint(`compare it with something, as in tenant.region == "eu"`)
+	if t := ast.OutputType(); !t.IsExactType(gives) {
+		return nil, invalid("it is a %s, not %s", t, wanted).WithHint("%s", hint)
 	}
 	program, err := env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost))
 	if err != nil {
 		return nil, invalid("%w", err)
 	}
-	return &Selector{expr, program}, nil
+	return program, nil
 }
 
 // String is the expression.

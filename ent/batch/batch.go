@@ -17,10 +17,14 @@ const (
 	FieldRolloutID = "rollout_id"
 	// FieldNumber holds the string denoting the number field in the database.
 	FieldNumber = "number"
+	// FieldWave holds the string denoting the wave field in the database.
+	FieldWave = "wave"
 	// FieldClusterID holds the string denoting the cluster_id field in the database.
 	FieldClusterID = "cluster_id"
 	// FieldDatabaseID holds the string denoting the database_id field in the database.
 	FieldDatabaseID = "database_id"
+	// FieldWindow holds the string denoting the window field in the database.
+	FieldWindow = "window"
 	// FieldDirection holds the string denoting the direction field in the database.
 	FieldDirection = "direction"
 	// FieldState holds the string denoting the state field in the database.
@@ -52,8 +56,10 @@ var Columns = []string{
 	FieldID,
 	FieldRolloutID,
 	FieldNumber,
+	FieldWave,
 	FieldClusterID,
 	FieldDatabaseID,
+	FieldWindow,
 	FieldDirection,
 	FieldState,
 	FieldEpoch,
@@ -80,10 +86,14 @@ func ValidColumn(column string) bool {
 var (
 	// RolloutIDValidator is a validator for the "rollout_id" field. It is called by the builders before save.
 	RolloutIDValidator func(string) error
+	// DefaultWave holds the default value on creation for the "wave" field.
+	DefaultWave int
 	// ClusterIDValidator is a validator for the "cluster_id" field. It is called by the builders before save.
 	ClusterIDValidator func(string) error
 	// DefaultDatabaseID holds the default value on creation for the "database_id" field.
 	DefaultDatabaseID string
+	// DefaultWindow holds the default value on creation for the "window" field.
+	DefaultWindow int
 	// DefaultState holds the default value on creation for the "state" field.
 	DefaultState string
 	// DefaultEpoch holds the default value on creation for the "epoch" field.
@@ -120,6 +130,11 @@ func ByNumber(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldNumber, opts...).ToFunc()
 }
 
+// ByWave orders the results by the wave field.
+func ByWave(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldWave, opts...).ToFunc()
+}
+
 // ByClusterID orders the results by the cluster_id field.
 func ByClusterID(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldClusterID, opts...).ToFunc()
@@ -128,6 +143,11 @@ func ByClusterID(opts ...sql.OrderTermOption) OrderOption {
 // ByDatabaseID orders the results by the database_id field.
 func ByDatabaseID(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldDatabaseID, opts...).ToFunc()
+}
+
+// ByWindow orders the results by the window field.
+func ByWindow(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldWindow, opts...).ToFunc()
 }
 
 // ByDirection orders the results by the direction field.

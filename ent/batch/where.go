@@ -64,6 +64,11 @@ func Number(v int) predicate.Batch {
 	return predicate.Batch(sql.FieldEQ(FieldNumber, v))
 }
 
+// Wave applies equality check predicate on the "wave" field. It's identical to WaveEQ.
+func Wave(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldEQ(FieldWave, v))
+}
+
 // ClusterID applies equality check predicate on the "cluster_id" field. It's identical to ClusterIDEQ.
 func ClusterID(v string) predicate.Batch {
 	return predicate.Batch(sql.FieldEQ(FieldClusterID, v))
@@ -72,6 +77,11 @@ func ClusterID(v string) predicate.Batch {
 // DatabaseID applies equality check predicate on the "database_id" field. It's identical to DatabaseIDEQ.
 func DatabaseID(v string) predicate.Batch {
 	return predicate.Batch(sql.FieldEQ(FieldDatabaseID, v))
+}
+
+// Window applies equality check predicate on the "window" field. It's identical to WindowEQ.
+func Window(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldEQ(FieldWindow, v))
 }
 
 // Direction applies equality check predicate on the "direction" field. It's identical to DirectionEQ.
@@ -229,6 +239,46 @@ func NumberLTE(v int) predicate.Batch {
 	return predicate.Batch(sql.FieldLTE(FieldNumber, v))
 }
 
+// WaveEQ applies the EQ predicate on the "wave" field.
+func WaveEQ(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldEQ(FieldWave, v))
+}
+
+// WaveNEQ applies the NEQ predicate on the "wave" field.
+func WaveNEQ(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldNEQ(FieldWave, v))
+}
+
+// WaveIn applies the In predicate on the "wave" field.
+func WaveIn(vs ...int) predicate.Batch {
+	return predicate.Batch(sql.FieldIn(FieldWave, vs...))
+}
+
+// WaveNotIn applies the NotIn predicate on the "wave" field.
+func WaveNotIn(vs ...int) predicate.Batch {
+	return predicate.Batch(sql.FieldNotIn(FieldWave, vs...))
+}
+
+// WaveGT applies the GT predicate on the "wave" field.
+func WaveGT(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldGT(FieldWave, v))
+}
+
+// WaveGTE applies the GTE predicate on the "wave" field.
+func WaveGTE(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldGTE(FieldWave, v))
+}
+
+// WaveLT applies the LT predicate on the "wave" field.
+func WaveLT(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldLT(FieldWave, v))
+}
+
+// WaveLTE applies the LTE predicate on the "wave" field.
+func WaveLTE(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldLTE(FieldWave, v))
+}
+
 // ClusterIDEQ applies the EQ predicate on the "cluster_id" field.
 func ClusterIDEQ(v string) predicate.Batch {
 	return predicate.Batch(sql.FieldEQ(FieldClusterID, v))
@@ -357,6 +407,46 @@ func DatabaseIDEqualFold(v string) predicate.Batch {
 // DatabaseIDContainsFold applies the ContainsFold predicate on the "database_id" field.
 func DatabaseIDContainsFold(v string) predicate.Batch {
 	return predicate.Batch(sql.FieldContainsFold(FieldDatabaseID, v))
+}
+
+// WindowEQ applies the EQ predicate on the "window" field.
+func WindowEQ(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldEQ(FieldWindow, v))
+}
+
+// WindowNEQ applies the NEQ predicate on the "window" field.
+func WindowNEQ(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldNEQ(FieldWindow, v))
+}
+
+// WindowIn applies the In predicate on the "window" field.
+func WindowIn(vs ...int) predicate.Batch {
+	return predicate.Batch(sql.FieldIn(FieldWindow, vs...))
+}
+
+// WindowNotIn applies the NotIn predicate on the "window" field.
+func WindowNotIn(vs ...int) predicate.Batch {
+	return predicate.Batch(sql.FieldNotIn(FieldWindow, vs...))
+}
+
+// WindowGT applies the GT predicate on the "window" field.
+func WindowGT(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldGT(FieldWindow, v))
+}
+
+// WindowGTE applies the GTE predicate on the "window" field.
+func WindowGTE(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldGTE(FieldWindow, v))
+}
+
+// WindowLT applies the LT predicate on the "window" field.
+func WindowLT(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldLT(FieldWindow, v))
+}
+
+// WindowLTE applies the LTE predicate on the "window" field.
+func WindowLTE(v int) predicate.Batch {
+	return predicate.Batch(sql.FieldLTE(FieldWindow, v))
 }
 
 // DirectionEQ applies the EQ predicate on the "direction" field.

@@ -56,8 +56,10 @@ var (
 		{Name: "id", Type: field.TypeInt, Increment: true},
 		{Name: "rollout_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "number", Type: field.TypeInt},
+		{Name: "wave", Type: field.TypeInt, Default: 1},
 		{Name: "cluster_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "database_id", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "window", Type: field.TypeInt, Default: 0},
 		{Name: "direction", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "state", Type: field.TypeString, Default: "waiting", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "epoch", Type: field.TypeInt64, Default: 0},
@@ -84,7 +86,7 @@ var (
 			{
 				Name:    "batch_lease_until",
 				Unique:  false,
-				Columns: []*schema.Column{BatchesColumns[9]},
+				Columns: []*schema.Column{BatchesColumns[11]},
 				Annotation: &entsql.IndexAnnotation{
 					Where: "state = 'running'",
 				},
@@ -222,6 +224,44 @@ var (
 			},
 		},
 	}
+	// PlansColumns holds the columns for the "plans" table.
+	PlansColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "request", Type: field.TypeJSON},
+		{Name: "plan", Type: field.TypeJSON},
+		{Name: "fleet", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "created_by", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "created_at", Type: field.TypeTime, Default: schema.Expr("now()")},
+	}
+	// PlansTable holds the schema information for the "plans" table.
+	PlansTable = &schema.Table{
+		Name:       "plans",
+		Columns:    PlansColumns,
+		PrimaryKey: []*schema.Column{PlansColumns[0]},
+	}
+	// RehearsalsColumns holds the columns for the "rehearsals" table.
+	RehearsalsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeInt, Increment: true},
+		{Name: "release_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "from_version", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "to_version", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "major", Type: field.TypeInt},
+		{Name: "report", Type: field.TypeJSON},
+		{Name: "created_at", Type: field.TypeTime, Default: schema.Expr("now()")},
+	}
+	// RehearsalsTable holds the schema information for the "rehearsals" table.
+	RehearsalsTable = &schema.Table{
+		Name:       "rehearsals",
+		Columns:    RehearsalsColumns,
+		PrimaryKey: []*schema.Column{RehearsalsColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "rehearsal_release_id_from_version_to_version_major",
+				Unique:  true,
+				Columns: []*schema.Column{RehearsalsColumns[1], RehearsalsColumns[2], RehearsalsColumns[3], RehearsalsColumns[4]},
+			},
+		},
+	}
 	// ReleasesColumns holds the columns for the "releases" table.
 	ReleasesColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
@@ -252,8 +292,11 @@ var (
 		{Name: "per_cluster", Type: field.TypeInt, Default: 0},
 		{Name: "per_database", Type: field.TypeInt, Default: 4},
 		{Name: "on_error", Type: field.TypeString, Default: "continue", SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "strategy", Type: field.TypeJSON, Default: schema.Expr("'{}'::jsonb")},
 		{Name: "forgiven", Type: field.TypeInt, Default: 0},
 		{Name: "reason", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "wanted", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "wanted_by", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "created_by", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "created_at", Type: field.TypeTime, Default: schema.Expr("now()")},
 		{Name: "closed_at", Type: field.TypeTime, Nullable: true},
@@ -283,6 +326,20 @@ var (
 		Columns:    SettingsColumns,
 		PrimaryKey: []*schema.Column{SettingsColumns[0]},
 	}
+	// StrategiesColumns holds the columns for the "strategies" table.
+	StrategiesColumns = []*schema.Column{
+		{Name: "name", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "strategy", Type: field.TypeJSON},
+		{Name: "created_by", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "created_at", Type: field.TypeTime, Default: schema.Expr("now()")},
+		{Name: "updated_at", Type: field.TypeTime, Default: schema.Expr("now()")},
+	}
+	// StrategiesTable holds the schema information for the "strategies" table.
+	StrategiesTable = &schema.Table{
+		Name:       "strategies",
+		Columns:    StrategiesColumns,
+		PrimaryKey: []*schema.Column{StrategiesColumns[0]},
+	}
 	// TargetsColumns holds the columns for the "targets" table.
 	TargetsColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeInt, Increment: true},
@@ -291,6 +348,9 @@ var (
 		{Name: "slug", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "cluster_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "database_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "wave", Type: field.TypeInt, Default: 1},
+		{Name: "rank", Type: field.TypeInt, Default: 0},
+		{Name: "window", Type: field.TypeInt, Default: 0},
 		{Name: "batch_id", Type: field.TypeInt, Nullable: true},
 		{Name: "direction", Type: field.TypeString, Default: "up", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "status", Type: field.TypeString, Default: "pending", SchemaType: map[string]string{"postgres": "text"}},
@@ -317,12 +377,12 @@ var (
 			{
 				Name:    "target_rollout_id_status",
 				Unique:  false,
-				Columns: []*schema.Column{TargetsColumns[1], TargetsColumns[8]},
+				Columns: []*schema.Column{TargetsColumns[1], TargetsColumns[11]},
 			},
 			{
 				Name:    "target_batch_id",
 				Unique:  false,
-				Columns: []*schema.Column{TargetsColumns[6]},
+				Columns: []*schema.Column{TargetsColumns[9]},
 			},
 			{
 				Name:    "target_tenant_id_id",
@@ -361,6 +421,7 @@ var (
 		{Name: "version", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "release_id", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "failure", Type: field.TypeJSON, Nullable: true},
+		{Name: "pin", Type: field.TypeJSON, Nullable: true},
 		{Name: "worker", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "taken_at", Type: field.TypeTime, Nullable: true},
 		{Name: "wanted_at", Type: field.TypeTime, Default: schema.Expr("now()")},
@@ -402,10 +463,33 @@ var (
 			{
 				Name:    "tenant_unsettled",
 				Unique:  false,
-				Columns: []*schema.Column{TenantsColumns[16]},
+				Columns: []*schema.Column{TenantsColumns[17]},
 				Annotation: &entsql.IndexAnnotation{
 					Where: "NOT settled",
 				},
+			},
+		},
+	}
+	// WavesColumns holds the columns for the "waves" table.
+	WavesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeInt, Increment: true},
+		{Name: "rollout_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "number", Type: field.TypeInt},
+		{Name: "name", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "ended_at", Type: field.TypeTime, Nullable: true},
+		{Name: "passed_at", Type: field.TypeTime, Nullable: true},
+		{Name: "gates", Type: field.TypeJSON, Default: schema.Expr("'[]'::jsonb")},
+	}
+	// WavesTable holds the schema information for the "waves" table.
+	WavesTable = &schema.Table{
+		Name:       "waves",
+		Columns:    WavesColumns,
+		PrimaryKey: []*schema.Column{WavesColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "wave_rollout_id_number",
+				Unique:  true,
+				Columns: []*schema.Column{WavesColumns[1], WavesColumns[2]},
 			},
 		},
 	}
@@ -433,11 +517,15 @@ var (
 		DatabasesTable,
 		EventsTable,
 		PlacementsTable,
+		PlansTable,
+		RehearsalsTable,
 		ReleasesTable,
 		RolloutsTable,
 		SettingsTable,
+		StrategiesTable,
 		TargetsTable,
 		TenantsTable,
+		WavesTable,
 		WorkersTable,
 	}
 )
@@ -477,7 +565,7 @@ func init() {
 	RolloutsTable.Annotation.Checks = map[string]string{
 		"batch_size_bound":   "batch_size >= 1",
 		"concurrency_bound":  "concurrency >= 1",
-		"on_error_known":     "on_error IN ('continue', 'pause', 'rollback')",
+		"on_error_known":     "on_error IN ('continue', 'pause', 'rollback', 'rollback_wave')",
 		"per_cluster_bound":  "per_cluster >= 0",
 		"per_database_bound": "per_database >= 1",
 		"state_known":        "state IN ('planned', 'running', 'paused', 'succeeded', 'failed', 'aborted', 'rolling_back', 'rolled_back')",
@@ -491,5 +579,9 @@ func init() {
 	TenantsTable.Annotation.Checks = map[string]string{
 		"isolation_known": "isolation IN ('schema', 'database')",
 		"state_known":     "state IN ('provisioning', 'active', 'suspended', 'deleting', 'deleted', 'failed')",
+	}
+	WavesTable.Annotation = &entsql.Annotation{}
+	WavesTable.Annotation.Checks = map[string]string{
+		"number_bound": "number >= 1",
 	}
 }

@@ -30,6 +30,12 @@ type Event func(*sql.Selector)
 // Placement is the predicate function for placement builders.
 type Placement func(*sql.Selector)
 
+// Plan is the predicate function for plan builders.
+type Plan func(*sql.Selector)
+
+// Rehearsal is the predicate function for rehearsal builders.
+type Rehearsal func(*sql.Selector)
+
 // Release is the predicate function for release builders.
 type Release func(*sql.Selector)
 
@@ -39,11 +45,17 @@ type Rollout func(*sql.Selector)
 // Setting is the predicate function for setting builders.
 type Setting func(*sql.Selector)
 
+// Strategy is the predicate function for strategy builders.
+type Strategy func(*sql.Selector)
+
 // Target is the predicate function for target builders.
 type Target func(*sql.Selector)
 
 // Tenant is the predicate function for tenant builders.
 type Tenant func(*sql.Selector)
+
+// Wave is the predicate function for wave builders.
+type Wave func(*sql.Selector)
 
 // Worker is the predicate function for worker builders.
 type Worker func(*sql.Selector)

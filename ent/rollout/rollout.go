@@ -32,10 +32,16 @@ const (
 	FieldPerDatabase = "per_database"
 	// FieldOnError holds the string denoting the on_error field in the database.
 	FieldOnError = "on_error"
+	// FieldStrategy holds the string denoting the strategy field in the database.
+	FieldStrategy = "strategy"
 	// FieldForgiven holds the string denoting the forgiven field in the database.
 	FieldForgiven = "forgiven"
 	// FieldReason holds the string denoting the reason field in the database.
 	FieldReason = "reason"
+	// FieldWanted holds the string denoting the wanted field in the database.
+	FieldWanted = "wanted"
+	// FieldWantedBy holds the string denoting the wanted_by field in the database.
+	FieldWantedBy = "wanted_by"
 	// FieldCreatedBy holds the string denoting the created_by field in the database.
 	FieldCreatedBy = "created_by"
 	// FieldCreatedAt holds the string denoting the created_at field in the database.
@@ -60,8 +66,11 @@ var Columns = []string{
 	FieldPerCluster,
 	FieldPerDatabase,
 	FieldOnError,
+	FieldStrategy,
 	FieldForgiven,
 	FieldReason,
+	FieldWanted,
+	FieldWantedBy,
 	FieldCreatedBy,
 	FieldCreatedAt,
 	FieldClosedAt,
@@ -95,6 +104,10 @@ var (
 	DefaultForgiven int
 	// DefaultReason holds the default value on creation for the "reason" field.
 	DefaultReason string
+	// DefaultWanted holds the default value on creation for the "wanted" field.
+	DefaultWanted controlplane.RolloutState
+	// DefaultWantedBy holds the default value on creation for the "wanted_by" field.
+	DefaultWantedBy string
 	// DefaultCreatedAt holds the default value on creation for the "created_at" field.
 	DefaultCreatedAt func() time.Time
 	// IDValidator is a validator for the "id" field. It is called by the builders before save.
@@ -162,6 +175,16 @@ func ByForgiven(opts ...sql.OrderTermOption) OrderOption {
 // ByReason orders the results by the reason field.
 func ByReason(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldReason, opts...).ToFunc()
+}
+
+// ByWanted orders the results by the wanted field.
+func ByWanted(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldWanted, opts...).ToFunc()
+}
+
+// ByWantedBy orders the results by the wanted_by field.
+func ByWantedBy(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldWantedBy, opts...).ToFunc()
 }
 
 // ByCreatedBy orders the results by the created_by field.

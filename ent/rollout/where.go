@@ -122,6 +122,17 @@ func Reason(v string) predicate.Rollout {
 	return predicate.Rollout(sql.FieldEQ(FieldReason, v))
 }
 
+// Wanted applies equality check predicate on the "wanted" field. It's identical to WantedEQ.
+func Wanted(v controlplane.RolloutState) predicate.Rollout {
+	vc := string(v)
+	return predicate.Rollout(sql.FieldEQ(FieldWanted, vc))
+}
+
+// WantedBy applies equality check predicate on the "wanted_by" field. It's identical to WantedByEQ.
+func WantedBy(v string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldEQ(FieldWantedBy, v))
+}
+
 // CreatedBy applies equality check predicate on the "created_by" field. It's identical to CreatedByEQ.
 func CreatedBy(v string) predicate.Rollout {
 	return predicate.Rollout(sql.FieldEQ(FieldCreatedBy, v))
@@ -768,6 +779,155 @@ func ReasonEqualFold(v string) predicate.Rollout {
 // ReasonContainsFold applies the ContainsFold predicate on the "reason" field.
 func ReasonContainsFold(v string) predicate.Rollout {
 	return predicate.Rollout(sql.FieldContainsFold(FieldReason, v))
+}
+
+// WantedEQ applies the EQ predicate on the "wanted" field.
+func WantedEQ(v controlplane.RolloutState) predicate.Rollout {
+	vc := string(v)
+	return predicate.Rollout(sql.FieldEQ(FieldWanted, vc))
+}
+
+// WantedNEQ applies the NEQ predicate on the "wanted" field.
+func WantedNEQ(v controlplane.RolloutState) predicate.Rollout {
+	vc := string(v)
+	return predicate.Rollout(sql.FieldNEQ(FieldWanted, vc))
+}
+
+// WantedIn applies the In predicate on the "wanted" field.
+func WantedIn(vs ...controlplane.RolloutState) predicate.Rollout {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Rollout(sql.FieldIn(FieldWanted, v...))
+}
+
+// WantedNotIn applies the NotIn predicate on the "wanted" field.
+func WantedNotIn(vs ...controlplane.RolloutState) predicate.Rollout {
+	v := make([]any, len(vs))
+	for i := range v {
+		v[i] = string(vs[i])
+	}
+	return predicate.Rollout(sql.FieldNotIn(FieldWanted, v...))
+}
+
+// WantedGT applies the GT predicate on the "wanted" field.
+func WantedGT(v controlplane.RolloutState) predicate.Rollout {
+	vc := string(v)
+	return predicate.Rollout(sql.FieldGT(FieldWanted, vc))
+}
+
+// WantedGTE applies the GTE predicate on the "wanted" field.
+func WantedGTE(v controlplane.RolloutState) predicate.Rollout {
+	vc := string(v)
+	return predicate.Rollout(sql.FieldGTE(FieldWanted, vc))
+}
+
+// WantedLT applies the LT predicate on the "wanted" field.
+func WantedLT(v controlplane.RolloutState) predicate.Rollout {
+	vc := string(v)
+	return predicate.Rollout(sql.FieldLT(FieldWanted, vc))
+}
+
+// WantedLTE applies the LTE predicate on the "wanted" field.
+func WantedLTE(v controlplane.RolloutState) predicate.Rollout {
+	vc := string(v)
+	return predicate.Rollout(sql.FieldLTE(FieldWanted, vc))
+}
+
+// WantedContains applies the Contains predicate on the "wanted" field.
+func WantedContains(v controlplane.RolloutState) predicate.Rollout {
+	vc := string(v)
+	return predicate.Rollout(sql.FieldContains(FieldWanted, vc))
+}
+
+// WantedHasPrefix applies the HasPrefix predicate on the "wanted" field.
+func WantedHasPrefix(v controlplane.RolloutState) predicate.Rollout {
+	vc := string(v)
+	return predicate.Rollout(sql.FieldHasPrefix(FieldWanted, vc))
+}
+
+// WantedHasSuffix applies the HasSuffix predicate on the "wanted" field.
+func WantedHasSuffix(v controlplane.RolloutState) predicate.Rollout {
+	vc := string(v)
+	return predicate.Rollout(sql.FieldHasSuffix(FieldWanted, vc))
+}
+
+// WantedEqualFold applies the EqualFold predicate on the "wanted" field.
+func WantedEqualFold(v controlplane.RolloutState) predicate.Rollout {
+	vc := string(v)
+	return predicate.Rollout(sql.FieldEqualFold(FieldWanted, vc))
+}
+
+// WantedContainsFold applies the ContainsFold predicate on the "wanted" field.
+func WantedContainsFold(v controlplane.RolloutState) predicate.Rollout {
+	vc := string(v)
+	return predicate.Rollout(sql.FieldContainsFold(FieldWanted, vc))
+}
+
+// WantedByEQ applies the EQ predicate on the "wanted_by" field.
+func WantedByEQ(v string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldEQ(FieldWantedBy, v))
+}
+
+// WantedByNEQ applies the NEQ predicate on the "wanted_by" field.
+func WantedByNEQ(v string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldNEQ(FieldWantedBy, v))
+}
+
+// WantedByIn applies the In predicate on the "wanted_by" field.
+func WantedByIn(vs ...string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldIn(FieldWantedBy, vs...))
+}
+
+// WantedByNotIn applies the NotIn predicate on the "wanted_by" field.
+func WantedByNotIn(vs ...string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldNotIn(FieldWantedBy, vs...))
+}
+
+// WantedByGT applies the GT predicate on the "wanted_by" field.
+func WantedByGT(v string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldGT(FieldWantedBy, v))
+}
+
+// WantedByGTE applies the GTE predicate on the "wanted_by" field.
+func WantedByGTE(v string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldGTE(FieldWantedBy, v))
+}
+
+// WantedByLT applies the LT predicate on the "wanted_by" field.
+func WantedByLT(v string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldLT(FieldWantedBy, v))
+}
+
+// WantedByLTE applies the LTE predicate on the "wanted_by" field.
+func WantedByLTE(v string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldLTE(FieldWantedBy, v))
+}
+
+// WantedByContains applies the Contains predicate on the "wanted_by" field.
+func WantedByContains(v string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldContains(FieldWantedBy, v))
+}
+
+// WantedByHasPrefix applies the HasPrefix predicate on the "wanted_by" field.
+func WantedByHasPrefix(v string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldHasPrefix(FieldWantedBy, v))
+}
+
+// WantedByHasSuffix applies the HasSuffix predicate on the "wanted_by" field.
+func WantedByHasSuffix(v string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldHasSuffix(FieldWantedBy, v))
+}
+
+// WantedByEqualFold applies the EqualFold predicate on the "wanted_by" field.
+func WantedByEqualFold(v string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldEqualFold(FieldWantedBy, v))
+}
+
+// WantedByContainsFold applies the ContainsFold predicate on the "wanted_by" field.
+func WantedByContainsFold(v string) predicate.Rollout {
+	return predicate.Rollout(sql.FieldContainsFold(FieldWantedBy, v))
 }
 
 // CreatedByEQ applies the EQ predicate on the "created_by" field.

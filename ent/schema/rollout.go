@@ -46,8 +46,11 @@ func (Rollout) Fields() []ent.Field {
 		field.Int("per_cluster").Default(0),
 		field.Int("per_database").Default(controlplane.DefaultPerDatabase),
 		field.String("on_error").GoType(controlplane.OnError("")).SchemaType(textColumn).Default(string(controlplane.OnErrorContinue)),
+		field.JSON("strategy", controlplane.Strategy{}).Annotations(entsql.DefaultExpr("'{}'::jsonb")),
 		field.Int("forgiven").Default(0).Comment("failures that an operator has seen and resumed from"),
 		word("reason"),
+		field.String("wanted").GoType(controlplane.RolloutState("")).SchemaType(textColumn).Default("").Comment("paused or aborted, once nothing is in hand"),
+		word("wanted_by"),
 		text("created_by"),
 		createdAt(),
 		field.Time("closed_at").Optional().Nillable().Comment("tenants created later do not join it"),
@@ -72,6 +75,78 @@ func (Rollout) Annotations() []schema.Annotation {
 	}
 }
 
+// Wave is an ordered part of a rollout, as far as it has come. Room: rollout.
+type Wave struct{ ent.Schema }
+
+// Fields of a wave.
+func (Wave) Fields() []ent.Field {
+	return []ent.Field{
+		reference("rollout_id"),
+		field.Int("number").Comment("1 is the first"),
+		text("name"),
+		field.Time("ended_at").Optional().Nillable().Comment("its last target was done"),
+		field.Time("passed_at").Optional().Nillable().Comment("the next one may begin"),
+		field.JSON("gates", []controlplane.GateResult{}).Annotations(entsql.DefaultExpr("'[]'::jsonb")),
+	}
+}
+
+// Indexes of a wave.
+func (Wave) Indexes() []ent.Index {
+	return []ent.Index{index.Fields("rollout_id", "number").Unique()}
+}
+
+// Annotations of a wave.
+func (Wave) Annotations() []schema.Annotation { return []schema.Annotation{atLeast("number", "1")} }
+
+// Strategy is one that is kept by its name. Room: rollout.
+type Strategy struct{ ent.Schema }
+
+// Fields of a strategy.
+func (Strategy) Fields() []ent.Field {
+	return []ent.Field{
+		field.String("id").StorageKey("name").SchemaType(textColumn).NotEmpty().Immutable(),
+		field.JSON("strategy", controlplane.Strategy{}),
+		text("created_by"),
+		createdAt(),
+		updatedAt(),
+	}
+}
+
+// Plan is what a rollout would do, as it was when somebody looked. Room: rollout.
+type Plan struct{ ent.Schema }
+
+// Fields of a plan.
+func (Plan) Fields() []ent.Field {
+	return []ent.Field{
+		id(),
+		field.JSON("request", controlplane.NewRollout{}),
+		field.JSON("plan", controlplane.RolloutPlan{}),
+		text("fleet"), // hash of the tenants and where they were
+		text("created_by"),
+		createdAt(),
+	}
+}
+
+// Rehearsal is what a release did in a scratch database. Room: release.
+type Rehearsal struct{ ent.Schema }
+
+// Fields of a rehearsal.
+func (Rehearsal) Fields() []ent.Field {
+	return []ent.Field{
+		reference("release_id"),
+		word("from_version"),
+		text("to_version"),
+		field.Int("major").Comment("of the PostgreSQL server"),
+		field.JSON("report", json.RawMessage{}),
+		createdAt(),
+	}
+}
+
+// Indexes of a rehearsal.
+func (Rehearsal) Indexes() []ent.Index {
+	return []ent.Index{index.Fields("release_id", "from_version", "to_version", "major").Unique()}
+}
+
 // Batch is the targets of a rollout in one cluster that one worker works
 // through under one lease. Room: rollout.
 type Batch struct{ ent.Schema }
@@ -81,8 +156,10 @@ func (Batch) Fields() []ent.Field {
 	return []ent.Field{
 		reference("rollout_id"),
 		field.Int("number"),
+		field.Int("wave").Default(1),
 		reference("cluster_id"),
 		word("database_id"), // the shared one that all its targets are in; empty: each has its own
+		field.Int("window").Default(0).Comment("of all its targets"),
 		text("direction"),
 		field.String("state").SchemaType(textColumn).Default("waiting"),
 		field.Int64("epoch").Default(0).Comment("fencing token of the lease; 0: never leased"),
@@ -125,6 +202,9 @@ func (Target) Fields() []ent.Field {
 		text("slug"),
 		reference("cluster_id"),
 		reference("database_id"),
+		field.Int("wave").Default(1),
+		field.Int("rank").Default(0).Comment("place in the order of its wave"),
+		field.Int("window").Default(0).Comment("in which it may be worked on: 1 is the strategy's first; 0: at any time"),
 		field.Int("batch_id").Optional().Nillable(),
 		field.String("direction").SchemaType(textColumn).Default("up"),
 		field.String("status").GoType(controlplane.TargetStatus("")).SchemaType(textColumn).Default(string(controlplane.TargetPending)),

@@ -28,6 +28,7 @@ func (Tenant) Fields() []ent.Field {
 		word("version"),
 		word("release_id"),
 		field.JSON("failure", &controlplane.Failure{}).Optional(),
+		field.JSON("pin", &controlplane.Pin{}).Optional(),
 		word("worker"), // that has it in hand, or had when it died
 		field.Time("taken_at").Optional().Nillable(),
 		field.Time("wanted_at").Default(now).Annotations(entsql.DefaultExpr("now()")).Comment("since when it is to be in its state"),

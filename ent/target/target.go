@@ -24,6 +24,12 @@ const (
 	FieldClusterID = "cluster_id"
 	// FieldDatabaseID holds the string denoting the database_id field in the database.
 	FieldDatabaseID = "database_id"
+	// FieldWave holds the string denoting the wave field in the database.
+	FieldWave = "wave"
+	// FieldRank holds the string denoting the rank field in the database.
+	FieldRank = "rank"
+	// FieldWindow holds the string denoting the window field in the database.
+	FieldWindow = "window"
 	// FieldBatchID holds the string denoting the batch_id field in the database.
 	FieldBatchID = "batch_id"
 	// FieldDirection holds the string denoting the direction field in the database.
@@ -58,6 +64,9 @@ var Columns = []string{
 	FieldSlug,
 	FieldClusterID,
 	FieldDatabaseID,
+	FieldWave,
+	FieldRank,
+	FieldWindow,
 	FieldBatchID,
 	FieldDirection,
 	FieldStatus,
@@ -90,6 +99,12 @@ var (
 	ClusterIDValidator func(string) error
 	// DatabaseIDValidator is a validator for the "database_id" field. It is called by the builders before save.
 	DatabaseIDValidator func(string) error
+	// DefaultWave holds the default value on creation for the "wave" field.
+	DefaultWave int
+	// DefaultRank holds the default value on creation for the "rank" field.
+	DefaultRank int
+	// DefaultWindow holds the default value on creation for the "window" field.
+	DefaultWindow int
 	// DefaultDirection holds the default value on creation for the "direction" field.
 	DefaultDirection string
 	// DefaultStatus holds the default value on creation for the "status" field.
@@ -141,6 +156,21 @@ func ByClusterID(opts ...sql.OrderTermOption) OrderOption {
 // ByDatabaseID orders the results by the database_id field.
 func ByDatabaseID(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldDatabaseID, opts...).ToFunc()
+}
+
+// ByWave orders the results by the wave field.
+func ByWave(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldWave, opts...).ToFunc()
+}
+
+// ByRank orders the results by the rank field.
+func ByRank(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldRank, opts...).ToFunc()
+}
+
+// ByWindow orders the results by the window field.
+func ByWindow(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldWindow, opts...).ToFunc()
 }
 
 // ByBatchID orders the results by the batch_id field.

@@ -80,6 +80,21 @@ func DatabaseID(v string) predicate.Target {
 	return predicate.Target(sql.FieldEQ(FieldDatabaseID, v))
 }
 
+// Wave applies equality check predicate on the "wave" field. It's identical to WaveEQ.
+func Wave(v int) predicate.Target {
+	return predicate.Target(sql.FieldEQ(FieldWave, v))
+}
+
+// Rank applies equality check predicate on the "rank" field. It's identical to RankEQ.
+func Rank(v int) predicate.Target {
+	return predicate.Target(sql.FieldEQ(FieldRank, v))
+}
+
+// Window applies equality check predicate on the "window" field. It's identical to WindowEQ.
+func Window(v int) predicate.Target {
+	return predicate.Target(sql.FieldEQ(FieldWindow, v))
+}
+
 // BatchID applies equality check predicate on the "batch_id" field. It's identical to BatchIDEQ.
 func BatchID(v int) predicate.Target {
 	return predicate.Target(sql.FieldEQ(FieldBatchID, v))
@@ -454,6 +469,126 @@ func DatabaseIDEqualFold(v string) predicate.Target {
 // DatabaseIDContainsFold applies the ContainsFold predicate on the "database_id" field.
 func DatabaseIDContainsFold(v string) predicate.Target {
 	return predicate.Target(sql.FieldContainsFold(FieldDatabaseID, v))
+}
+
+// WaveEQ applies the EQ predicate on the "wave" field.
+func WaveEQ(v int) predicate.Target {
+	return predicate.Target(sql.FieldEQ(FieldWave, v))
+}
+
+// WaveNEQ applies the NEQ predicate on the "wave" field.
+func WaveNEQ(v int) predicate.Target {
+	return predicate.Target(sql.FieldNEQ(FieldWave, v))
+}
+
+// WaveIn applies the In predicate on the "wave" field.
+func WaveIn(vs ...int) predicate.Target {
+	return predicate.Target(sql.FieldIn(FieldWave, vs...))
+}
+
+// WaveNotIn applies the NotIn predicate on the "wave" field.
+func WaveNotIn(vs ...int) predicate.Target {
+	return predicate.Target(sql.FieldNotIn(FieldWave, vs...))
+}
+
+// WaveGT applies the GT predicate on the "wave" field.
+func WaveGT(v int) predicate.Target {
+	return predicate.Target(sql.FieldGT(FieldWave, v))
+}
+
+// WaveGTE applies the GTE predicate on the "wave" field.
+func WaveGTE(v int) predicate.Target {
+	return predicate.Target(sql.FieldGTE(FieldWave, v))
+}
+
+// WaveLT applies the LT predicate on the "wave" field.
+func WaveLT(v int) predicate.Target {
+	return predicate.Target(sql.FieldLT(FieldWave, v))
+}
+
+// WaveLTE applies the LTE predicate on the "wave" field.
+func WaveLTE(v int) predicate.Target {
+	return predicate.Target(sql.FieldLTE(FieldWave, v))
+}
+
+// RankEQ applies the EQ predicate on the "rank" field.
+func RankEQ(v int) predicate.Target {
+	return predicate.Target(sql.FieldEQ(FieldRank, v))
+}
+
+// RankNEQ applies the NEQ predicate on the "rank" field.
+func RankNEQ(v int) predicate.Target {
+	return predicate.Target(sql.FieldNEQ(FieldRank, v))
+}
+
+// RankIn applies the In predicate on the "rank" field.
+func RankIn(vs ...int) predicate.Target {
+	return predicate.Target(sql.FieldIn(FieldRank, vs...))
+}
+
+// RankNotIn applies the NotIn predicate on the "rank" field.
+func RankNotIn(vs ...int) predicate.Target {
+	return predicate.Target(sql.FieldNotIn(FieldRank, vs...))
+}
+
+// RankGT applies the GT predicate on the "rank" field.
+func RankGT(v int) predicate.Target {
+	return predicate.Target(sql.FieldGT(FieldRank, v))
+}
+
+// RankGTE applies the GTE predicate on the "rank" field.
+func RankGTE(v int) predicate.Target {
+	return predicate.Target(sql.FieldGTE(FieldRank, v))
+}
+
+// RankLT applies the LT predicate on the "rank" field.
+func RankLT(v int) predicate.Target {
+	return predicate.Target(sql.FieldLT(FieldRank, v))
+}
+
+// RankLTE applies the LTE predicate on the "rank" field.
+func RankLTE(v int) predicate.Target {
+	return predicate.Target(sql.FieldLTE(FieldRank, v))
+}
+
+// WindowEQ applies the EQ predicate on the "window" field.
+func WindowEQ(v int) predicate.Target {
+	return predicate.Target(sql.FieldEQ(FieldWindow, v))
+}
+
+// WindowNEQ applies the NEQ predicate on the "window" field.
+func WindowNEQ(v int) predicate.Target {
+	return predicate.Target(sql.FieldNEQ(FieldWindow, v))
+}
+
+// WindowIn applies the In predicate on the "window" field.
+func WindowIn(vs ...int) predicate.Target {
+	return predicate.Target(sql.FieldIn(FieldWindow, vs...))
+}
+
+// WindowNotIn applies the NotIn predicate on the "window" field.
+func WindowNotIn(vs ...int) predicate.Target {
+	return predicate.Target(sql.FieldNotIn(FieldWindow, vs...))
+}
+
+// WindowGT applies the GT predicate on the "window" field.
+func WindowGT(v int) predicate.Target {
+	return predicate.Target(sql.FieldGT(FieldWindow, v))
+}
+
+// WindowGTE applies the GTE predicate on the "window" field.
+func WindowGTE(v int) predicate.Target {
+	return predicate.Target(sql.FieldGTE(FieldWindow, v))
+}
+
+// WindowLT applies the LT predicate on the "window" field.
+func WindowLT(v int) predicate.Target {
+	return predicate.Target(sql.FieldLT(FieldWindow, v))
+}
+
+// WindowLTE applies the LTE predicate on the "window" field.
+func WindowLTE(v int) predicate.Target {
+	return predicate.Target(sql.FieldLTE(FieldWindow, v))
 }
 
 // BatchIDEQ applies the EQ predicate on the "batch_id" field.

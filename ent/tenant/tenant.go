@@ -36,6 +36,8 @@ const (
 	FieldReleaseID = "release_id"
 	// FieldFailure holds the string denoting the failure field in the database.
 	FieldFailure = "failure"
+	// FieldPin holds the string denoting the pin field in the database.
+	FieldPin = "pin"
 	// FieldWorker holds the string denoting the worker field in the database.
 	FieldWorker = "worker"
 	// FieldTakenAt holds the string denoting the taken_at field in the database.
@@ -64,6 +66,7 @@ var Columns = []string{
 	FieldVersion,
 	FieldReleaseID,
 	FieldFailure,
+	FieldPin,
 	FieldWorker,
 	FieldTakenAt,
 	FieldWantedAt,

@@ -725,6 +725,16 @@ func FailureNotNil() predicate.Tenant {
 	return predicate.Tenant(sql.FieldNotNull(FieldFailure))
 }
 
+// PinIsNil applies the IsNil predicate on the "pin" field.
+func PinIsNil() predicate.Tenant {
+	return predicate.Tenant(sql.FieldIsNull(FieldPin))
+}
+
+// PinNotNil applies the NotNil predicate on the "pin" field.
+func PinNotNil() predicate.Tenant {
+	return predicate.Tenant(sql.FieldNotNull(FieldPin))
+}
+
 // WorkerEQ applies the EQ predicate on the "worker" field.
 func WorkerEQ(v string) predicate.Tenant {
 	return predicate.Tenant(sql.FieldEQ(FieldWorker, v))

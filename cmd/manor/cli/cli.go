@@ -78,7 +78,7 @@ Exit codes: 0 done, 1 error, 2 usage, 3 some targets failed, 4 paused,
 	})
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.prepare() }
 	root.AddGroup(&cobra.Group{ID: "fleet", Title: "The fleet:"}, &cobra.Group{ID: "plane", Title: "The control plane:"})
-	addTo(root, "fleet", a.clusterCommand(), a.tenantCommand(), a.releaseCommand(), a.rolloutCommand(), a.statusCommand(), a.doctorCommand())
+	addTo(root, "fleet", a.clusterCommand(), a.tenantCommand(), a.releaseCommand(), a.rolloutCommand(), a.strategyCommand(), a.statusCommand(), a.doctorCommand())
 	addTo(root, "plane", a.devCommand(), a.serveCommand(), a.workerCommand(), a.catalogCommand())
 	root.AddCommand(a.versionCommand())
 	return root

@@ -50,7 +50,7 @@ func (p *plane) start(t *testing.T) *plane {
 	}
 	requests, end := context.WithCancel(context.Background())
 	server := &http.Server{
-		Handler:     api.New(api.Config{Tenants: tenants{p}, Rollouts: rollouts{p}, Events: p, Logger: slog.New(slog.DiscardHandler)}),
+		Handler:     api.New(api.Config{Tenants: tenants{p}, Rollouts: rollouts{plane: p}, Events: p, Logger: slog.New(slog.DiscardHandler)}),
 		BaseContext: func(net.Listener) context.Context { return requests },
 	}
 	served := make(chan error, 1)
@@ -207,7 +207,10 @@ func (tenants) Fingerprints(context.Context, controlplane.Actor, controlplane.Te
 }
 
 // rollouts is the room of rollouts: there is one, and the test moves it.
-type rollouts struct{ *plane }
+type rollouts struct {
+	api.Rollouts // nil: what no test asks for
+	*plane
+}
 
 // Show answers where the rollout is. One that is going comes to rest when
 // somebody has seen it going.
@@ -256,21 +259,9 @@ func (r rollouts) Targets(_ context.Context, _ controlplane.Actor, _ string, q c
 	}
 	return page, nil
 }
-func (r rollouts) Plan(context.Context, controlplane.Actor, controlplane.NewRollout) (*controlplane.RolloutPlan, error) {
-	panic("not asked for")
-}
-func (r rollouts) List(context.Context, controlplane.Actor) ([]controlplane.Rollout, error) {
-	panic("not asked for")
-}
 func (r rollouts) Resume(context.Context, controlplane.Actor, string) (*controlplane.Rollout, error) {
 	return r.going(controlplane.RolloutRunning)
 }
 func (r rollouts) Retry(context.Context, controlplane.Actor, string) (*controlplane.Rollout, error) {
 	return nil, controlplane.Errorf(controlplane.Refused, "nothing failed")
-}
-func (r rollouts) Workers(context.Context, controlplane.Actor) ([]controlplane.Worker, error) {
-	panic("not asked for")
-}
-func (r rollouts) Status(context.Context, controlplane.Actor) (*controlplane.FleetStatus, error) {
-	panic("not asked for")
 }

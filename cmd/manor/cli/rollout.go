@@ -17,80 +17,9 @@ the whole run can be rolled back.
 Exit codes of the commands that wait: 0 done, 3 some targets failed, 4 paused,
 5 rolled back, 130 interrupted (the rollout goes on).`, "  manor rollout start --release v2 --dry-run\n  manor rollout start --release v2 -l ring=canary --wait\n  manor rollout retry r_4f7k2m")
 	cmd.Aliases = []string{"rollouts"}
-	cmd.AddCommand(a.rolloutStart(), a.rolloutList(), a.rolloutShow(), a.rolloutWatch(), a.rolloutTargets(),
-		a.rolloutResume(), a.rolloutRetry(), a.rolloutRollback())
+	cmd.AddCommand(a.rolloutPlan(), a.rolloutStart(), a.rolloutList(), a.rolloutShow(), a.rolloutWatch(), a.rolloutTargets(),
+		a.rolloutPause(), a.rolloutResume(), a.rolloutAbort(), a.rolloutApprove(), a.rolloutSkip(), a.rolloutRetry(), a.rolloutRollback())
 	return cmd
-}
-
-func (a *app) rolloutStart() *cobra.Command {
-	var n controlplane.NewRollout
-	cmd := &cobra.Command{
-		Use:   "start --release NAME",
-		Short: "Start a rollout",
-		Long: `Start a rollout of a release over the tenants selected, all of them by default.
-With --dry-run it shows the plan and changes nothing. Without a service
-(MANOR_CATALOG) it waits until the rollout rests, with one --wait asks for that.`,
-		Example: `  manor rollout start --release v2 --dry-run
-  manor rollout start --release v2 -l ring=canary --wait
-  manor rollout start --release v2 --select 'tenant.cluster == "east"' --batch-size 50 --on-error pause`,
-		Args: args(0, 0, ""),
-	}
-	selected := selectionFlags(cmd)
-	fs := cmd.Flags()
-	fs.StringVar(&n.Release, "release", "", "`name` of the release")
-	fs.StringVar(&n.Version, "to", "", "`version` of the release to go to (default: its last)")
-	fs.IntVar(&n.BatchSize, "batch-size", controlplane.DefaultBatchSize, "`tenants` in a batch, all of one cluster")
-	fs.IntVar(&n.Concurrency, "concurrency", controlplane.DefaultConcurrency, "`tenants` migrated at a time, by all workers and rollouts together")
-	fs.IntVar(&n.PerCluster, "per-cluster", 0, "the same on one cluster (default: as its connections allow)")
-	fs.IntVar(&n.PerDatabase, "per-database", controlplane.DefaultPerDatabase, "the same in one shared database; 1 where an index is built concurrently")
-	fs.StringVar((*string)(&n.OnError), "on-error", string(controlplane.OnErrorContinue), "what a failing tenant does to the rest: `continue|pause|rollback`")
-	wait := fs.Bool("wait", false, "wait until the rollout rests (always, without a service)")
-	dryRun := dryRunFlag(cmd)
-	must(cmd.RegisterFlagCompletionFunc("on-error", cobra.FixedCompletions([]string{"continue", "pause", "rollback"}, cobra.ShellCompDirectiveNoFileComp)))
-	must(cmd.RegisterFlagCompletionFunc("release", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-		return a.completeReleases(cmd, nil, typed)
-	}))
-	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
-		var err error
-		if n.Select, err = selected.expression(); err != nil {
-			return err
-		}
-		if err := sizesGiven(cmd, n); err != nil {
-			return err
-		}
-		if err := n.Validate(); err != nil {
-			return err
-		}
-		n.DryRun = *dryRun
-		return a.with(cmd, !*dryRun, func(ctx context.Context, s *session) error {
-			if *dryRun {
-				return a.planRollout(ctx, s, n)
-			}
-			waits := *wait || s.inProcess && !cmd.Flags().Changed("wait")
-			return a.setGoing(ctx, s, waits, followed{verb: "started"}, func() (*controlplane.Rollout, error) {
-				return s.StartRollout(ctx, n)
-			})
-		})
-	})
-	return cmd
-}
-
-// sizesGiven refuses a 0 that somebody typed: in a request it means the default.
-func sizesGiven(cmd *cobra.Command, n controlplane.NewRollout) error {
-	for flag, n := range map[string]int{"batch-size": n.BatchSize, "concurrency": n.Concurrency, "per-cluster": n.PerCluster, "per-database": n.PerDatabase} {
-		if n == 0 && cmd.Flags().Changed(flag) {
-			return usage("leave the flag out for the default", "--%s 0 is not between 1 and 1000", flag)
-		}
-	}
-	return nil
-}
-
-func (a *app) planRollout(ctx context.Context, s *session, n controlplane.NewRollout) error {
-	plan, err := s.PlanRollout(ctx, n)
-	if err != nil {
-		return err
-	}
-	return a.print.RolloutPlan(plan)
 }
 
 func (a *app) rolloutList() *cobra.Command {

@@ -82,12 +82,14 @@ func (a *app) rolloutRollback() *cobra.Command {
 		Use:   "rollback ID",
 		Short: "Take the tenants of a rollout back",
 		Long: `Take the tenants of a rollout back to the versions they were at before it, or
-one of them with --tenant. It shows first what it undoes and what cannot be
+one of them with --tenant, or one wave with --wave; the last wave goes first. It shows first what it undoes and what cannot be
 undone; tenants for which it cannot are left alone. Then it waits.`,
 		Example: "  manor rollout rollback r_4f7k2m --dry-run\n  manor rollout rollback r_4f7k2m\n  manor rollout rollback r_4f7k2m --tenant acme",
 		Args:    args(1, 1, "the rollout's id"), ValidArgsFunction: a.completeRollouts,
 	}
 	cmd.Flags().StringVar(&req.Tenant, "tenant", "", "take back one tenant only, by `slug`")
+	cmd.Flags().StringVar(&req.Wave, "wave", "", "take back one wave only, by `name`")
+	cmd.MarkFlagsMutuallyExclusive("tenant", "wave")
 	dryRun, noWait := dryRunFlag(cmd), noWaitFlag(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
 		wait := !*noWait && !*dryRun
@@ -100,7 +102,7 @@ undone; tenants for which it cannot are left alone. Then it waits.`,
 				return a.print.RollbackPlan(plan)
 			}
 			a.print.RollbackNotice(plan)
-			f := followed{verb: "is being taken back", rollback: true, tenant: req.Tenant, left: len(plan.Irreversible)}
+			f := followed{verb: "is being taken back", rollback: true, tenant: req.Tenant, wave: req.Wave, left: len(plan.Irreversible)}
 			return a.setGoing(ctx, s, wait, f, func() (*controlplane.Rollout, error) {
 				return s.RollbackRollout(ctx, args[0], req)
 			})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/manorhq/manor/cmd/manor/render"
 	"github.com/manorhq/manor/controlplane"
@@ -16,6 +17,7 @@ type followed struct {
 	stream   bool   // events go out as lines, where the format has them
 	rollback bool   // it was asked to take back
 	tenant   string // one tenant only
+	wave     string // one wave only
 	left     int    // tenants that cannot be taken back
 }
 
@@ -98,8 +100,11 @@ func (w *rolloutWatch) interrupted() error {
 	return &exit{code: exitInterrupted, message: text, hint: fmt.Sprintf("`manor rollout watch %s` goes on with it, `manor rollout show %s` says where it is", w.now.ID, w.now.ID)}
 }
 
+// rolloutEvents are those that somebody who follows a rollout is told of.
+var rolloutEvents = []string{controlplane.EventRolloutChanged, controlplane.EventWaveChanged, controlplane.EventBatchFinished}
+
 func (w *rolloutWatch) onEvent(ctx context.Context, e controlplane.Event) (bool, error) {
-	if e.Subject != w.now.ID || e.Kind != controlplane.EventRolloutChanged && e.Kind != controlplane.EventBatchFinished {
+	if e.Subject != w.now.ID || !slices.Contains(rolloutEvents, e.Kind) {
 		return false, nil
 	}
 	var data controlplane.RolloutEvent
@@ -182,6 +187,13 @@ func (w *rolloutWatch) exitCode(ctx context.Context) (int, error) {
 			return exitDone, err
 		}
 		return exitSomeFailed, nil
+	}
+	if w.rollback && w.wave != "" {
+		i := slices.IndexFunc(w.now.Waves, func(wave controlplane.WaveStatus) bool { return wave.Name == w.wave })
+		if i < 0 || w.left > 0 || w.now.Waves[i].Counts[controlplane.TargetNeedsAttention] > 0 {
+			return exitSomeFailed, nil
+		}
+		return exitDone, nil
 	}
 	return rolloutExit(w.now, w.rollback, w.left), nil
 }

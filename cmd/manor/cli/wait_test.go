@@ -60,7 +60,7 @@ func TestFailuresAreShownAsTheyComeAndOnceMoreAtTheEnd(t *testing.T) {
 func TestWatchAsJSONWritesTheEventsOfTheRolloutAndLastTheRollout(t *testing.T) {
 	p := rested(controlplane.RolloutSucceeded, controlplane.Counts{controlplane.TargetSucceeded: 2}).start(t)
 	p.patience = 1 // watch looks before it follows
-	if _, err := (rollouts{p}).going(controlplane.RolloutRunning); err != nil {
+	if _, err := (rollouts{plane: p}).going(controlplane.RolloutRunning); err != nil {
 		t.Fatal(err)
 	}
 	got := manor(t.Context(), "", "rollout", "watch", "r_1", "-o", "json")

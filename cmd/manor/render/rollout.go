@@ -48,13 +48,16 @@ func (p *Printer) rolloutFields(r *controlplane.Rollout) string {
 	f.add("Selection", selection)
 	f.add("Targets", itoa(r.Targets)+targetDetail(p.style.counts(r.Counts)))
 	f.add("At a time", limitsOf(r)+fmt.Sprintf(", in batches of %d", r.BatchSize))
-	f.add("On error", r.OnError)
+	f.add("On error", onError(r))
+	if r.Wanted != "" {
+		f.add("Wanted", string(r.Wanted)+", once the tenants in hand are done")
+	}
 	p.flows(f, r)
 	f.add("Started", p.age(r.CreatedAt)+" ago by "+r.CreatedBy)
 	if r.FinishedAt != nil {
 		f.add("Finished", p.age(*r.FinishedAt)+" ago, after "+took(r.FinishedAt.Sub(r.CreatedAt)))
 	}
-	return f.String()
+	return blocks(f.String(), p.waves(r))
 }
 
 // flows says of each cluster how much is worked on at a time, and why, and what
@@ -75,6 +78,9 @@ func (p *Printer) flows(f *fields, r *controlplane.Rollout) {
 // clusters that are stopped, and the tenant that takes longest.
 func (p *Printer) Waits(r *controlplane.Rollout) string {
 	text := ""
+	if w := r.Now(); w != nil && w.State != controlplane.WaveRunning {
+		text += "; " + p.waveWaits(r, w)
+	}
 	for _, c := range r.Clusters {
 		if c.Flow.Alarm != nil {
 			text += fmt.Sprintf("; cluster %s stopped: %s", c.Cluster, p.alarm(c.Flow.Alarm))
@@ -254,8 +260,10 @@ func (p *Printer) RolloutPlan(plan *controlplane.RolloutPlan) error {
 		f := p.fields()
 		f.add("Release", plan.Release)
 		f.add("Version", plan.Version)
-		f.add("Tenants", fmt.Sprintf("%d selected, %d to change, %d already there", plan.Tenants, plan.Tenants-plan.Current-len(plan.Skipped), plan.Current))
+		f.add("Plan", plan.ID)
+		f.add("Tenants", fmt.Sprintf("%d selected, %d to change, %d already there", plan.Tenants, plan.ToChange(), plan.Current))
 		f.add("Batches", plan.Batches)
+		p.rules(f, plan.Strategy)
 		from := p.grid("FROM", ">TENANTS")
 		for _, v := range slices.Sorted(maps.Keys(plan.From)) {
 			from.row(orEmptyHome(v), plan.From[v])
@@ -264,8 +272,19 @@ func (p *Printer) RolloutPlan(plan *controlplane.RolloutPlan) error {
 		for _, c := range slices.Sorted(maps.Keys(plan.Clusters)) {
 			where.row(c, plan.Clusters[c])
 		}
-		return blocks(f.String(), from.String(), where.String(), p.versions(plan.Versions), p.leftOut(plan.Skipped), "Nothing was changed: this is the plan.\n")
+		return blocks(f.String(), from.String(), where.String(), p.plannedWaves(plan), p.versions(plan.Versions), p.leftOut(plan.Skipped), planned(plan))
 	})
+}
+
+// planned says how to go on from a plan.
+func planned(plan *controlplane.RolloutPlan) string {
+	switch {
+	case plan.ToChange() == 0:
+		return "There is nothing to do.\n"
+	case plan.ID != "":
+		return "Nothing was changed. Start it: manor rollout start --plan " + plan.ID + "\n"
+	}
+	return "Nothing was changed: this is the plan.\n"
 }
 
 func orEmptyHome(version string) string {

@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/manorhq/manor/controlplane"
+)
+
+// rolloutFlags are what says which rollout is meant.
+type rolloutFlags struct {
+	controlplane.NewRollout
+	selected *selection
+	file     string // of a strategy
+}
+
+func (a *app) registerRollout(cmd *cobra.Command) *rolloutFlags {
+	f := &rolloutFlags{selected: selectionFlags(cmd)}
+	fs := cmd.Flags()
+	fs.StringVar(&f.Release, "release", "", "`name` of the release")
+	fs.StringVar(&f.Version, "to", "", "`version` of the release to go to (default: its last)")
+	fs.StringVarP(&f.file, "file", "f", "", "`file` with a strategy: waves, limits, budget, gates; - is standard input")
+	fs.StringVar(&f.UseNamed, "strategy", "", "`name` of a strategy that is kept")
+	fs.IntVar(&f.BatchSize, "batch-size", 0, "`tenants` in a batch, all of one cluster (default 20)")
+	fs.IntVar(&f.Concurrency, "concurrency", 0, "`tenants` migrated at a time, by all workers and rollouts together (default 8)")
+	fs.IntVar(&f.PerCluster, "per-cluster", 0, "the same on one cluster (default: as its connections allow)")
+	fs.IntVar(&f.PerDatabase, "per-database", 0, "the same in one shared database; 1 where an index is built concurrently (default 4)")
+	fs.StringVar((*string)(&f.OnError), "on-error", "", "what failing tenants do to the rest, the first of them or the budget's last: `continue|pause|rollback|rollback_wave` (default continue)")
+	var choices []string
+	for _, o := range controlplane.OnErrors {
+		choices = append(choices, string(o))
+	}
+	must(cmd.RegisterFlagCompletionFunc("on-error", cobra.FixedCompletions(choices, cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("release", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return a.completeReleases(cmd, nil, typed)
+	}))
+	return f
+}
+
+// wanted is the rollout that the flags say.
+func (f *rolloutFlags) wanted(a *app, cmd *cobra.Command) (n controlplane.NewRollout, err error) {
+	if f.Select, err = f.selected.expression(); err != nil {
+		return n, err
+	}
+	if err := sizesGiven(cmd, f.NewRollout); err != nil {
+		return n, err
+	}
+	if f.file != "" {
+		if f.UseNamed != "" {
+			return n, usage("leave one of them out", "--file and --strategy are both given")
+		}
+		if f.Strategy, err = a.readStrategy(f.file); err != nil {
+			return n, err
+		}
+	}
+	if f.Plan == "" {
+		check := f.NewRollout
+		err = check.Validate()
+	}
+	return f.NewRollout, err
+}
+
+func (a *app) rolloutStart() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "start --release NAME | --plan ID",
+		Short: "Start a rollout",
+		Long: `Start a rollout of a release over the tenants selected, all of them by default,
+or one that was planned: that is refused if the fleet has moved since. With
+--dry-run it shows the plan and changes nothing. Without a service
+(MANOR_CATALOG) it waits until the rollout rests, with one --wait asks for that.
+
+A strategy says in which waves the tenants are changed, what is waited for
+between them, and how many may fail: see "manor strategy".`,
+		Example: `  manor rollout start --release v2 --dry-run
+  manor rollout start --release v2 -l ring=canary --wait
+  manor rollout start --release v2 -f strategy.yaml --wait
+  manor rollout start --plan p_7c2m4k --wait`,
+		Args: args(0, 0, ""),
+	}
+	flags := a.registerRollout(cmd)
+	cmd.Flags().StringVar(&flags.Plan, "plan", "", "`id` of a plan, in place of everything else: \"manor rollout plan\"")
+	wait := cmd.Flags().Bool("wait", false, "wait until the rollout rests (always, without a service)")
+	dryRun := dryRunFlag(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		n, err := flags.wanted(a, cmd)
+		if err != nil {
+			return err
+		}
+		if *dryRun && n.Plan != "" {
+			return usage("it says what it is going to do: `manor rollout plan`", "--dry-run of a plan")
+		}
+		return a.with(cmd, !*dryRun, func(ctx context.Context, s *session) error {
+			if *dryRun {
+				return a.planRollout(ctx, s, n)
+			}
+			waits := *wait || s.inProcess && !cmd.Flags().Changed("wait")
+			return a.setGoing(ctx, s, waits, followed{verb: "started"}, func() (*controlplane.Rollout, error) {
+				return s.StartRollout(ctx, n)
+			})
+		})
+	})
+	return cmd
+}
+
+func (a *app) rolloutPlan() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "plan --release NAME",
+		Short: "Say what a rollout is going to do",
+		Long: `Say what a rollout is going to do, and change nothing: which tenants from which
+versions, in which waves, by which files. The plan is kept under an id by which
+it can be started: that is refused if the fleet has moved by then.`,
+		Example: `  manor rollout plan --release v2
+  manor rollout plan --release v2 -f strategy.yaml -o json | jq -r .id`,
+		Args: args(0, 0, ""),
+	}
+	flags := a.registerRollout(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
+		n, err := flags.wanted(a, cmd)
+		if err != nil {
+			return err
+		}
+		n.Keep = true
+		return a.with(cmd, false, func(ctx context.Context, s *session) error { return a.planRollout(ctx, s, n) })
+	})
+	return cmd
+}
+
+// sizesGiven refuses a 0 that somebody typed: in a request it means the default.
+func sizesGiven(cmd *cobra.Command, n controlplane.NewRollout) error {
+	for flag, n := range map[string]int{"batch-size": n.BatchSize, "concurrency": n.Concurrency, "per-cluster": n.PerCluster, "per-database": n.PerDatabase} {
+		if n == 0 && cmd.Flags().Changed(flag) {
+			return usage("leave the flag out for the default", "--%s 0 is not between 1 and 1000", flag)
+		}
+	}
+	return nil
+}
+
+func (a *app) planRollout(ctx context.Context, s *session, n controlplane.NewRollout) error {
+	plan, err := s.PlanRollout(ctx, n)
+	if err != nil {
+		return err
+	}
+	return a.print.RolloutPlan(plan)
+}

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/manorhq/manor/controlplane"
+)
+
+func (a *app) strategyCommand() *cobra.Command {
+	cmd := group("strategy", "Keep how rollouts go about their tenants", `
+A strategy says in which waves a rollout changes its tenants, how many at a time,
+what is waited for between two waves, how many may fail, and when it may work:
+
+  waves:                                # the first that matches takes a tenant
+    - {name: canary, match: 'tenant.labels.ring == "canary"', soak: 15m}
+    - {name: early, percent: 10, soak: 1h}
+    - {name: rest, order_by: [tenant.region, tenant.slug]}
+  limits:   {total: 64, per_cluster: 8, per_database: 4}
+  budget:   {failures: 5, ratio: 0.01}  # whichever is reached first
+  on_breach: pause                      # or rollback, rollback_wave
+  gates:                                # after each wave, before the next
+    - {sql: "select count(*) = 0 from pg_stat_activity where wait_event_type = 'Lock'", on: cluster}
+    - {http: "http://127.0.0.1:9000/ready", expect: 200, for: 5m}
+    - {approval: true}
+  timeouts: {lock: 500ms, statement: 30s}
+  retry:    {attempts: 5, backoff: 1s, max: 1m}
+  windows:  [{match: 'tenant.region == "eu"', hours: "01:00-05:00", zone: Europe/Berlin}]
+
+Every part may be left out.`, "  manor strategy apply careful -f strategy.yaml\n  manor rollout start --release v2 --strategy careful")
+	cmd.Aliases = []string{"strategies"}
+	cmd.AddCommand(a.strategyApply(), a.strategyList(), a.strategyShow())
+	return cmd
+}
+
+func (a *app) strategyApply() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "apply NAME -f FILE", Short: "Keep a strategy under a name",
+		Long: `Keep a strategy under a name, in place of one that was kept there before.
+Rollouts that run keep the one they were started with.`,
+		Example: "  manor strategy apply careful -f strategy.yaml", Args: args(1, 1, "the strategy's name"),
+	}
+	file := cmd.Flags().StringP("file", "f", "", "`file` with the strategy, YAML or JSON; - is standard input")
+	dryRun := dryRunFlag(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		if *file == "" {
+			return usage("give it with -f strategy.yaml", "the file with the strategy is missing")
+		}
+		wanted, err := a.readStrategy(*file)
+		if err != nil {
+			return err
+		}
+		wanted.Name = args[0]
+		return a.with(cmd, false, func(ctx context.Context, s *session) error {
+			kept, err := s.ApplyStrategy(ctx, *wanted, *dryRun)
+			if err != nil {
+				return err
+			}
+			if *dryRun {
+				return a.print.Done(kept, "Strategy %s is valid. Nothing was changed.", kept.Name)
+			}
+			return a.print.Done(kept, "Strategy %s is kept. Use it: manor rollout start --release NAME --strategy %s", kept.Name, kept.Name)
+		})
+	})
+	return cmd
+}
+
+func (a *app) strategyList() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the strategies that are kept", Example: "  manor strategy list",
+		Args: args(0, 0, ""),
+		RunE: a.run(func(cmd *cobra.Command, _ []string) error {
+			return a.with(cmd, false, func(ctx context.Context, s *session) error {
+				strategies, err := s.ListStrategies(ctx)
+				if err != nil {
+					return err
+				}
+				return a.print.Strategies(strategies)
+			})
+		}),
+	}
+}
+
+func (a *app) strategyShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show NAME", Short: "Show a strategy", Example: "  manor strategy show careful\n  manor strategy show careful -o yaml > strategy.yaml",
+		Args: args(1, 1, "the strategy's name"),
+		RunE: a.run(func(cmd *cobra.Command, args []string) error {
+			return a.with(cmd, false, func(ctx context.Context, s *session) error {
+				strategy, err := s.ShowStrategy(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return a.print.Strategy(strategy)
+			})
+		}),
+	}
+}
+
+// readStrategy reads a file, YAML or JSON, that holds nothing but a strategy.
+func (a *app) readStrategy(path string) (*controlplane.Strategy, error) {
+	content, err := []byte(nil), error(nil)
+	if path == "-" {
+		path = "standard input"
+		content, err = io.ReadAll(a.in)
+	} else {
+		content, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, controlplane.Errorf(controlplane.Invalid, "the strategy cannot be read: %w", err)
+	}
+	s, err := parseStrategy(content)
+	if err != nil {
+		return nil, controlplane.Errorf(controlplane.Invalid, "%s: %s", path, strings.TrimPrefix(err.Error(), "json: ")).WithHint("`manor strategy --help` shows one")
+	}
+	return s, s.Validate()
+}
+
+// parseStrategy goes through JSON, so that names and checks are the same everywhere.
+func parseStrategy(content []byte) (*controlplane.Strategy, error) {
+	var document map[string]any
+	if err := yaml.Unmarshal(content, &document); err != nil {
+		return nil, err
+	}
+	raw, err := json.Marshal(document)
+	if err != nil {
+		return nil, err
+	}
+	s := &controlplane.Strategy{}
+	strict := json.NewDecoder(bytes.NewReader(raw))
+	strict.DisallowUnknownFields()
+	return s, strict.Decode(s)
+}

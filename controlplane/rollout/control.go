@@ -1,0 +1,175 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/batch"
+	"github.com/manorhq/manor/ent/predicate"
+	"github.com/manorhq/manor/ent/target"
+	"github.com/manorhq/manor/ent/wave"
+)
+
+// Pause starts nothing more of a rollout, and pauses it once the tenants in
+// hand are done: nothing is killed in the middle of DDL.
+func (s *Service) Pause(ctx context.Context, by controlplane.Actor, id string, c controlplane.RolloutCommand) (*controlplane.Rollout, error) {
+	return s.steer(ctx, by, id, "rollout.pause", c, func(tx *catalog.Tx, row *ent.Rollout) (*ent.Rollout, error) {
+		if row.State != controlplane.RolloutRunning {
+			return nil, controlplane.Errorf(controlplane.Refused, "rollout %s is %s, not running", id, row.State).WithHint("%s", nextStep(row))
+		}
+		return s.want(ctx, tx, row, controlplane.RolloutPaused, by)
+	})
+}
+
+// Abort ends a rollout where it is, once the tenants in hand are done: what was
+// not started is skipped, what is done stays, and can still be rolled back.
+func (s *Service) Abort(ctx context.Context, by controlplane.Actor, id string, c controlplane.RolloutCommand) (*controlplane.Rollout, error) {
+	return s.steer(ctx, by, id, "rollout.abort", c, func(tx *catalog.Tx, row *ent.Rollout) (*ent.Rollout, error) {
+		switch row.State {
+		case controlplane.RolloutRunning:
+			return s.want(ctx, tx, row, controlplane.RolloutAborted, by)
+		case controlplane.RolloutPaused: // nothing is in hand
+			if err := leaveOpen(ctx, tx, id); err != nil {
+				return nil, err
+			}
+			return become(ctx, tx, row, controlplane.RolloutAborted, "aborted by "+by.String())
+		}
+		return nil, controlplane.Errorf(controlplane.Refused, "rollout %s is %s", id, row.State).WithHint("%s", nextStep(row))
+	})
+}
+
+// want has a rollout come to a state as soon as nothing of it is in hand.
+func (s *Service) want(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, state controlplane.RolloutState, by controlplane.Actor) (*ent.Rollout, error) {
+	row, err := row.Update().SetWanted(state).SetWantedBy(by.String()).Save(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("store rollout %s: %w", row.ID, err)
+	}
+	return row, s.queue.Enqueue(ctx, tx, advanceJob{Rollout: row.ID})
+}
+
+// Approve passes the approval that a rollout waits for.
+func (s *Service) Approve(ctx context.Context, by controlplane.Actor, id string, c controlplane.RolloutCommand) (*controlplane.Rollout, error) {
+	return s.steer(ctx, by, id, "rollout.approve", c, func(tx *catalog.Tx, row *ent.Rollout) (*ent.Rollout, error) {
+		state, err := loadState(ctx, tx, row)
+		if err != nil {
+			return nil, err
+		}
+		number, i := state.awaited()
+		if number == 0 {
+			return nil, controlplane.Errorf(controlplane.Refused, "rollout %s waits for no approval now", id).WithHint("`manor rollout show %s` says where it is", id)
+		}
+		w, err := tx.Wave.Query().Where(wave.RolloutID(id), wave.Number(number)).Only(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read wave %d of rollout %s: %w", number, id, err)
+		}
+		result := controlplane.GateResult{Gate: row.Strategy.Gates[i].String(), AskedAt: &state.Now, PassedAt: &state.Now, By: by.String()}
+		return row, s.noteGate(ctx, tx, row, w, i, result)
+	})
+}
+
+// Skip takes tenants out of a rollout that it has not begun to change.
+func (s *Service) Skip(ctx context.Context, by controlplane.Actor, id string, c controlplane.RolloutCommand) (*controlplane.Rollout, error) {
+	return s.steer(ctx, by, id, "rollout.skip", c, func(tx *catalog.Tx, row *ent.Rollout) (*ent.Rollout, error) {
+		if len(c.Tenants) == 0 {
+			return nil, controlplane.Errorf(controlplane.Invalid, "no tenant to skip is named")
+		}
+		if row.State != controlplane.RolloutRunning && row.State != controlplane.RolloutPaused {
+			return nil, controlplane.Errorf(controlplane.Refused, "rollout %s is %s", id, row.State).WithHint("%s", nextStep(row))
+		}
+		for _, slug := range c.Tenants {
+			if err := skippable(ctx, tx, id, slug); err != nil {
+				return nil, err
+			}
+		}
+		why := "skipped by " + by.String()
+		if c.Reason != "" {
+			why += ": " + c.Reason
+		}
+		if err := skip(ctx, tx, id, why, target.SlugIn(c.Tenants...)); err != nil {
+			return nil, err
+		}
+		return row, s.queue.Enqueue(ctx, tx, advanceJob{Rollout: id})
+	})
+}
+
+// skippable refuses a tenant that the rollout has begun to change, or has done.
+func skippable(ctx context.Context, tx *catalog.Tx, id, slug string) error {
+	t, err := tx.Target.Query().Where(target.RolloutID(id), target.Slug(slug)).Only(ctx)
+	switch {
+	case ent.IsNotFound(err):
+		return controlplane.Errorf(controlplane.NotFound, "tenant %s is no target of rollout %s", slug, id).
+			WithHint("`manor rollout targets %s` lists them", id)
+	case err != nil:
+		return fmt.Errorf("read tenant %s of rollout %s: %w", slug, id, err)
+	case t.Version != t.FromVersion, t.Status != controlplane.TargetPending && t.Status != controlplane.TargetDeferred:
+		return controlplane.Errorf(controlplane.Refused, "tenant %s is %s at version %s: only who was not begun can be skipped", slug, t.Status, t.Version).
+			WithHint("`manor rollout rollback %s --tenant %s` takes it back", id, slug)
+	}
+	return nil
+}
+
+// leaveOpen closes the batches of a rollout that nobody works on, and skips its
+// targets that were not started. One of which nobody knows how far it came, or
+// that is on the way, needs attention.
+func leaveOpen(ctx context.Context, tx *catalog.Tx, id string) error {
+	if err := tx.Batch.Update().Where(batch.RolloutID(id), batch.State(batchWaiting)).SetState(batchDone).Exec(ctx); err != nil {
+		return fmt.Errorf("close the batches of rollout %s: %w", id, err)
+	}
+	const why = "the rollout was aborted before its turn"
+	err := tx.Target.Update().Where(target.RolloutID(id), target.Or(target.Status(controlplane.TargetUnknown),
+		target.And(changed, target.StatusIn(controlplane.UnfinishedStatuses...)))).
+		SetStatus(controlplane.TargetNeedsAttention).SetFailure(&controlplane.Failure{Message: "the rollout was aborted when it was half-way"}).
+		ClearBatchID().ClearNotBefore().SetUpdatedAt(time.Now()).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("mark what is half-way of rollout %s: %w", id, err)
+	}
+	return skip(ctx, tx, id, why)
+}
+
+// skip takes targets that were not started out of their rollout.
+func skip(ctx context.Context, tx *catalog.Tx, id, why string, which ...predicate.Target) error {
+	err := tx.Target.Update().Where(target.RolloutID(id), target.StatusIn(controlplane.TargetPending, controlplane.TargetDeferred)).Where(which...).
+		SetStatus(controlplane.TargetSkipped).SetFailure(&controlplane.Failure{Message: why}).
+		ClearBatchID().ClearNotBefore().SetUpdatedAt(time.Now()).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("skip targets of rollout %s: %w", id, err)
+	}
+	return nil
+}
+
+// errDry ends the transaction of a dry run.
+var errDry = errors.New("dry run")
+
+// steer changes a rollout that is at work, as f says. A dry run returns it as it is.
+func (s *Service) steer(ctx context.Context, by controlplane.Actor, id, action string, c controlplane.RolloutCommand, f func(*catalog.Tx, *ent.Rollout) (*ent.Rollout, error)) (*controlplane.Rollout, error) {
+	if err := s.guard.See(by, action, id); err != nil {
+		return nil, err
+	}
+	var row *ent.Rollout
+	err := s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
+		if row, err = lock(ctx, tx, id); err != nil {
+			return err
+		}
+		if err := s.guard.Permit(ctx, tx, by, action, id, c); err != nil {
+			return err
+		}
+		after, err := f(tx, row)
+		switch {
+		case err != nil:
+			return err
+		case c.DryRun:
+			return errDry
+		}
+		row = after
+		return nil
+	})
+	if err != nil && !errors.Is(err, errDry) {
+		return nil, err
+	}
+	return s.noun(ctx, row)
+}
