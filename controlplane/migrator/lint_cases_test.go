@@ -3,8 +3,8 @@ package migrator_test
 import "github.com/manorhq/manor/controlplane"
 
 // before is the version that tenants are at, in the cases of the rules.
-const before = `CREATE TABLE t (id bigint NOT NULL, a int, b varchar(10), n numeric(10,2), s text);
-CREATE TYPE e AS ENUM ('x');
+const before = `CREATE TYPE e AS ENUM ('x');
+CREATE TABLE t (id bigint NOT NULL, a int, b varchar(10), n numeric(10,2), s text, x e);
 CREATE VIEW v AS SELECT 1;
 ALTER TABLE t ADD CONSTRAINT old CHECK (a > 0);
 CREATE TABLE r (id bigint PRIMARY KEY);
@@ -32,11 +32,12 @@ var lintCases = map[controlplane.WarningCode]struct{ finds, passes []string }{
 	controlplane.WarnQualifiedName: {
 		[]string{
 			"CREATE TABLE public.u (id int);", "SELECT * FROM public.t;", "INSERT INTO x.t SELECT 1;", "CREATE TABLE u (id int REFERENCES public.t);",
-			"CREATE INDEX i ON public.t (a);", "UPDATE ONLY public.t SET a = 1 WHERE a = 2;", "DROP TABLE IF EXISTS x.t;", `SELECT * FROM t JOIN "X".u ON true;`,
+			"CREATE INDEX i ON public.t (a);", "CREATE POLICY p ON x.t USING (true);", "UPDATE ONLY public.t SET a = 1 WHERE a = 2;", "DROP TABLE IF EXISTS x.t;", `SELECT * FROM t JOIN "X".u ON true;`,
 		},
 		[]string{
 			"SELECT t.a FROM t JOIN v ON t.a = v.a;", "SELECT extract(year FROM t.a), trim(both from t.b) FROM t;", "SELECT 1 WHERE 1 IS DISTINCT FROM t.a;",
 			"SELECT * FROM pg_catalog.pg_class;", "ALTER TABLE t ADD c extensions.citext;", "COMMENT ON COLUMN t.a IS 'x';", "SELECT 'FROM a.b';",
+			"CREATE POLICY p ON t USING (EXISTS (SELECT 1 FROM t x JOIN v y ON x.a = y.b));", "CREATE TRIGGER g BEFORE UPDATE OF a ON t FOR EACH ROW EXECUTE FUNCTION f();",
 		},
 	},
 	controlplane.WarnIndex: {
@@ -93,7 +94,7 @@ var lintCases = map[controlplane.WarningCode]struct{ finds, passes []string }{
 		[]string{"CREATE INDEX i ON t (a);", "ALTER TABLE t ADD c int;\nALTER TABLE t ADD UNIQUE (a, c);", "CREATE TABLE u (a int);\nCREATE UNIQUE INDEX i ON u (a);"},
 	},
 	controlplane.WarnNotNullNoDefault: {
-		[]string{"ALTER TABLE t ADD c int NOT NULL;", "ALTER TABLE t ADD COLUMN IF NOT EXISTS c int NOT NULL DEFAULT NULL;", "ALTER TABLE t ADD c int NOT NULL, ADD d int;"},
+		[]string{"ALTER TABLE t ADD c int NOT NULL;", "ALTER TABLE t ADD COLUMN IF NOT EXISTS c int NOT NULL DEFAULT NULL;", "ALTER TABLE t ADD c int NOT NULL, ADD d int;", "ALTER TABLE t ADD c int PRIMARY KEY;"},
 		[]string{"ALTER TABLE t ADD c int NOT NULL DEFAULT 0;", "ALTER TABLE t ADD c int CHECK (c IS NOT NULL);", "ALTER TABLE t ADD c bigserial NOT NULL;", "ALTER TABLE t ADD c int NOT NULL GENERATED ALWAYS AS IDENTITY;",
 			"CREATE TABLE u (a int);\nALTER TABLE u ADD c int NOT NULL;"},
 	},
@@ -138,8 +139,8 @@ var lintCases = map[controlplane.WarningCode]struct{ finds, passes []string }{
 		[]string{"UPDATE t SET a = 1;", "ALTER TABLE t ADD c int;\nUPDATE t SET c = a WHERE a > 0;", none + "ALTER TABLE t ADD c int;\nUPDATE t SET c = a;", "CREATE TABLE u AS SELECT 1 a;\nALTER TABLE t ADD c int;\nUPDATE u SET a = 2;"},
 	},
 	controlplane.WarnEnumValue: {
-		[]string{"ALTER TYPE e ADD VALUE 'y';\nUPDATE t SET s = 'y' WHERE a = 1;", "ALTER TYPE e ADD VALUE IF NOT EXISTS 'y' AFTER 'x';\nALTER TABLE t ALTER s SET DEFAULT 'y';"},
-		[]string{"ALTER TYPE e ADD VALUE 'y';\nALTER TYPE e ADD VALUE 'z' AFTER 'y';", "ALTER TYPE e ADD VALUE 'y';\nSELECT 'x';", "ALTER TYPE e ADD VALUE 'y';\nUPDATE t SET a = 1 WHERE s::text IN ('y');",
+		[]string{"ALTER TYPE e ADD VALUE 'y';\nUPDATE t SET x = 'y' WHERE a = 1;", "ALTER TYPE e ADD VALUE IF NOT EXISTS 'y' AFTER 'x';\nALTER TABLE t ALTER x SET DEFAULT 'y';"},
+		[]string{"ALTER TYPE e ADD VALUE 'y';\nALTER TYPE e ADD VALUE 'z' AFTER 'y';", "ALTER TYPE e ADD VALUE 'y';\nSELECT 'x';", "ALTER TYPE e ADD VALUE 'y';\nUPDATE t SET a = 1 WHERE x::text IN ('y');",
 			"CREATE TYPE g AS ENUM ('a');\nALTER TYPE g ADD VALUE 'b';\nSELECT 'b';"},
 	},
 }

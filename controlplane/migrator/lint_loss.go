@@ -200,7 +200,7 @@ func qualifiedNames(_ *linter, s *statement) []finding {
 // namesAfter reports whether a name of an object follows the token at i.
 func (s *statement) namesAfter(i int) bool {
 	if s.tokens[i].is("ON") {
-		return s.begins("CREATE") && s.createsOn()
+		return s.begins("CREATE") && s.createsOn() && i == s.find("ON") // a later one is of a JOIN
 	}
 	return isAny(s.tokens[i], "FROM", "JOIN", "INTO", "UPDATE", "REFERENCES", "TABLE", "VIEW", "SEQUENCE", "FUNCTION", "PROCEDURE", "INDEX", "TYPE")
 }

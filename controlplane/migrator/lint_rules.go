@@ -100,7 +100,7 @@ func addsColumn(_ *linter, table string, action []token) []finding {
 	if why != "" {
 		say(controlplane.WarnRewrite, "is added with %s", why)
 	}
-	if contains(flat, "NOT", "NULL") && value == nil && why == "" && !contains(flat, "GENERATED") {
+	if (contains(flat, "NOT", "NULL") || contains(flat, "PRIMARY", "KEY")) && value == nil && why == "" && !contains(flat, "GENERATED") {
 		say(controlplane.WarnNotNullNoDefault, "is added NOT NULL without a default")
 	}
 	if contains(flat, "CHECK") {
@@ -128,11 +128,13 @@ func given(definition []token) []token {
 // steady are functions whose value is the same for all rows of a statement, so
 // that a default by them is computed once.
 var steady = []string{
-	"now", "transaction_timestamp", "statement_timestamp", "current_setting", "timezone", "date_trunc", "to_timestamp",
-	"lower", "upper", "md5", "coalesce", "repeat", "make_interval", "jsonb_build_object", "jsonb_build_array",
-	"json_build_object", "json_build_array", "to_jsonb", "to_json", "array", "row", "cast", "localtimestamp",
-	"current_timestamp", "localtime", "current_time", "varchar", "char", "numeric", "decimal", "timestamp", "timestamptz", "bit",
-	"interval", "time",
+	"now", "transaction_timestamp", "statement_timestamp", "localtimestamp", "current_timestamp", "localtime", "current_time",
+	"current_setting", "timezone", "date_trunc", "to_timestamp", "to_date", "to_char", "make_interval", "make_date", "extract",
+	"lower", "upper", "md5", "sha256", "encode", "decode", "repeat", "left", "right", "replace", "concat", "length",
+	"round", "floor", "ceil", "trunc", "abs", "coalesce", "nullif", "greatest", "least", "cast", "row", "array",
+	"jsonb_build_object", "jsonb_build_array", "json_build_object", "json_build_array", "to_jsonb", "to_json", "to_tsvector",
+	// types with a size, as in '…'::varchar(3)
+	"varchar", "char", "numeric", "decimal", "timestamp", "timestamptz", "time", "timetz", "interval", "bit", "varbit",
 }
 
 // writesEachRow says what makes each row get a value of its own, or nothing.

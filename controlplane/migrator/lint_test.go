@@ -1,6 +1,7 @@
 package migrator_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/migrator"
@@ -118,6 +120,44 @@ func (db *database) changes(sql, observe string) (changed, ran bool) {
 	was := answer()
 	db.exec(statements[last])
 	return answer() != was, true
+}
+
+// TestLintFindsWhatSomeRowsRefuse: with such rows in the table, what is found
+// fails in PostgreSQL by that error, and what is passed over does not.
+func TestLintFindsWhatSomeRowsRefuse(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t)
+	home := db.home("acme")
+	db.exec("SET search_path = " + home.Schema + ", extensions")
+	db.exec(before + "INSERT INTO t (id, a, b) VALUES (1, 1, 'b'), (2, 1, 'b'), (3, NULL, 'c');")
+	for code, state := range map[controlplane.WarningCode]string{
+		controlplane.WarnUniqueRows: "23505", controlplane.WarnNotNullNoDefault: "23502",
+		controlplane.WarnNotNullRows: "23502", controlplane.WarnEnumValue: "55P04",
+	} {
+		for _, sql := range lintCases[code].finds {
+			if got := db.fails(sql); got != state && !strings.HasPrefix(sql, none) {
+				t.Errorf("%s is found, and PostgreSQL says %q to\n%s", code, got, sql)
+			}
+		}
+		for _, sql := range lintCases[code].passes {
+			if got := db.fails(sql); got == state {
+				t.Errorf("%s is passed over, and PostgreSQL says %s to\n%s", code, got, sql)
+			}
+		}
+	}
+}
+
+// fails returns the SQLSTATE with which the SQL fails in a transaction, "" if it does not.
+func (db *database) fails(sql string) string {
+	db.t.Helper()
+	db.exec("BEGIN")
+	defer db.exec("ROLLBACK")
+	_, err := db.conn.Exec(db.t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return refused.Code
+	}
+	noError(db.t, err)
+	return ""
 }
 
 func TestLintTellsDirectoryFromFiles(t *testing.T) {
