@@ -42,7 +42,7 @@ var lintCases = map[controlplane.WarningCode]struct{ finds, passes []string }{
 	},
 	controlplane.WarnIndex: {
 		[]string{"CREATE INDEX i ON t (a);", "CREATE UNIQUE INDEX IF NOT EXISTS i ON t (a);", "REINDEX TABLE t;", "CREATE TABLE u (a int);\nCREATE INDEX i ON t (a);"},
-		[]string{none + "CREATE INDEX CONCURRENTLY i ON t (a);", "CREATE TABLE u (a int);\nCREATE INDEX i ON u (a);", "CREATE INDEX i ON ONLY t (a);", "DROP INDEX i;",
+		[]string{none + "CREATE INDEX CONCURRENTLY i ON t (a);", "CREATE TABLE u (a int);\nCREATE INDEX i ON u (a);", "CREATE INDEX i ON ONLY t (a);", "DROP INDEX i;", "CREATE MATERIALIZED VIEW w AS SELECT 1 a;\nCREATE UNIQUE INDEX ON w (a);",
 			"CREATE TABLE u (a int);\nALTER TABLE u RENAME TO w;\nCREATE INDEX ON w (a);", none + "REINDEX INDEX CONCURRENTLY i;", "CREATE UNLOGGED TABLE IF NOT EXISTS u AS SELECT 1 a;\nCREATE INDEX ON u (a);"},
 	},
 	controlplane.WarnIfNotExists: {

@@ -45,6 +45,9 @@ func (m *memory) remember(s *statement, file int) {
 	}
 	if kind, name, ok := s.createdObject(); ok {
 		m.objects[kind+" "+name] = file
+		if kind == "MATERIALIZED VIEW" {
+			m.tables[name] = file // it takes indexes
+		}
 	}
 	if table, columns := s.assigned(); table != "" {
 		for _, c := range columns {

@@ -93,24 +93,24 @@ func addsColumn(_ *linter, table string, action []token) []finding {
 		return nil
 	}
 	var all []finding
-	say := func(code controlplane.WarningCode, format string, args ...any) {
-		all = append(all, finding{code, startOf(action), fmt.Sprintf("column "+name+" of "+table+" "+format, args...)})
+	say := func(code controlplane.WarningCode, how string) {
+		all = append(all, finding{code, startOf(action), "column " + name + " of " + table + " is added " + how})
 	}
 	why, value, flat := writesEachRow(definition), given(definition), cut(definition, "")[0]
 	if why != "" {
-		say(controlplane.WarnRewrite, "is added with %s", why)
+		say(controlplane.WarnRewrite, "with "+why)
 	}
 	if (contains(flat, "NOT", "NULL") || contains(flat, "PRIMARY", "KEY")) && value == nil && why == "" && !contains(flat, "GENERATED") {
-		say(controlplane.WarnNotNullNoDefault, "is added NOT NULL without a default")
+		say(controlplane.WarnNotNullNoDefault, "NOT NULL without a default")
 	}
 	if contains(flat, "CHECK") {
-		say(controlplane.WarnScan, "is added with a CHECK")
+		say(controlplane.WarnScan, "with a CHECK")
 	}
 	if contains(flat, "REFERENCES") && (contains(flat, "DEFAULT") || why != "") {
-		say(controlplane.WarnScan, "is added with a default and a foreign key")
+		say(controlplane.WarnScan, "with a default and a foreign key")
 	}
 	if contains(flat, "UNIQUE") || contains(flat, "PRIMARY", "KEY") {
-		say(controlplane.WarnUniqueLocks, "is added with an index")
+		say(controlplane.WarnUniqueLocks, "with an index")
 	}
 	return all
 }
@@ -206,11 +206,11 @@ func changesType(l *linter, table string, action []token) []finding {
 	if !ok || !typed || sameBytes(l.types[member{table, name}], to) && !contains(change, "USING") {
 		return nil
 	}
-	what := "column " + name + " of " + table + " becomes " + to
-	if from := l.types[member{table, name}]; from != "" {
-		what = "column " + name + " of " + table + " changes from " + from + " to " + to
+	from := ""
+	if had := l.types[member{table, name}]; had != "" {
+		from = "from " + had + " "
 	}
-	return found(controlplane.WarnRewrite, startOf(action), "%s", what)
+	return found(controlplane.WarnRewrite, startOf(action), "column %s of %s changes %sto %s", name, table, from, to)
 }
 
 func setsNotNull(l *linter, table string, action []token) []finding {

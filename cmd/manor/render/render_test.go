@@ -76,7 +76,7 @@ var (
 			Remedy: "drop it, without holding anybody up", Advice: "build it again where it is wanted"},
 		{Kind: controlplane.FindingHardening, Cluster: "east", Object: "REVOKE x", Message: "cluster east is not hardened: REVOKE x", Advice: "a superuser can do it", Note: true},
 	}
-	lint    = controlplane.Lint{Files: 22, Errors: 1, Warnings: 3, Notes: 1, Silenced: 2, Items: []controlplane.Warning{
+	lint = controlplane.Lint{Files: 22, Errors: 1, Warnings: 3, Notes: 1, Silenced: 2, Items: []controlplane.Warning{
 		warning(controlplane.WarnSum, "atlas.sum", 0, ""),
 		warning(controlplane.WarnNoWayBack, "2_b.sql", 1, "DROP TABLE a;"),
 		warning(controlplane.WarnDropTable, "2_b.sql", 1, "DROP TABLE a;"),
