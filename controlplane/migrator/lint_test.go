@@ -220,6 +220,30 @@ func TestLintSaysWhatPushSays(t *testing.T) {
 	}
 }
 
+// FuzzLint: no file makes Lint panic; it finds an error where push refuses the
+// file, and there alone; and what it names is in the file.
+func FuzzLint(f *testing.F) {
+	for _, cases := range lintCases {
+		for _, sql := range slices.Concat(cases.finds, cases.passes) {
+			f.Add(sql)
+		}
+	}
+	f.Fuzz(func(t *testing.T, sql string) {
+		raw := files{"1_before.sql": before, "2_x.sql": sql}.hashed(t)
+		_, refused := migrator.Parse(raw)
+		report, err := migrator.Lint(raw, "1")
+		noError(t, err)
+		if (refused != nil) != (report.Errors > 0) {
+			t.Fatalf("push says %v, lint %v", refused, report.Items)
+		}
+		for _, w := range report.Items {
+			if w.Line < 0 || w.Line > 1+strings.Count(sql, "\n") || !strings.Contains(sql, w.SQL) || strings.HasSuffix(w.Message, ": ") || w.Message == "" {
+				t.Errorf("%+v", w)
+			}
+		}
+	})
+}
+
 // TestLintOfARange: what goes out together is made on empty tables, and what was
 // before it is remembered, not looked at.
 func TestLintOfARange(t *testing.T) {
