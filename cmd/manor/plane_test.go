@@ -71,10 +71,15 @@ func runPlaneScripts(t *testing.T, connect func(*scriptTB) error) {
 //	                 third refuses notes with negative stars
 //	slow             v1 and a version that takes a second
 //	$TENANT          the migrations of the sample application
+//	$CI              examples/ci/manor-ci.sh
 func setUp(tb *scriptTB) error {
 	server := pgtest.Server(tb)
 	login, password := pgtest.ControlLogin(tb, server)
 	sample, err := filepath.Abs("../../migrations/tenant")
+	if err != nil {
+		return err
+	}
+	ci, err := filepath.Abs("../../examples/ci/manor-ci.sh")
 	if err != nil {
 		return err
 	}
@@ -88,7 +93,7 @@ func setUp(tb *scriptTB) error {
 	for name, value := range map[string]string{
 		"NAME": name, "COPY": u.String(), "POSTGRES": server.URL("postgres"),
 		"SERVER": net.JoinHostPort(server.Host(), strconv.Itoa(server.Port())), "LOGIN": login,
-		"EMPTY_CATALOG": catalog, "TENANT": sample,
+		"EMPTY_CATALOG": catalog, "TENANT": sample, "CI": ci,
 	} {
 		tb.env.Setenv(name, value)
 	}

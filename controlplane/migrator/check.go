@@ -2,7 +2,6 @@ package migrator
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -81,7 +80,7 @@ func (f *file) readTxMode(atlas *migrate.LocalFile, line, nth int) error {
 	modes := atlas.Directive("txmode")
 	switch {
 	case len(modes) == 0:
-		return invalid(f.name, line, "atlas:txmode is not followed by a blank line, so it would have no effect").
+		return invalid(f.name, line, "atlas:txmode is not followed by a blank line, so it would %s", noEffect).
 			WithHint("put it at the top of the file and a blank line after it")
 	case nth > 1:
 		return invalid(f.name, line, "a second atlas:txmode")
@@ -92,49 +91,6 @@ func (f *file) readTxMode(atlas *migrate.LocalFile, line, nth int) error {
 	}
 	f.alone = modes[0] == "none"
 	return nil
-}
-
-// scanner splits as Atlas's PostgreSQL driver does.
-func scanner() *migrate.Scanner {
-	return &migrate.Scanner{ScannerOptions: migrate.ScannerOptions{
-		MatchBegin: true, MatchBeginAtomic: true, MatchDollarQuote: true, EscapedStringExt: true,
-	}}
-}
-
-// readStatements splits the file as Atlas does, since Atlas's revisions count
-// those statements, and makes sure that PostgreSQL sees the same ones.
-func (f *file) readStatements(content string) error {
-	if problem := (*lexError)(nil); errors.As(unlexable(content), &problem) {
-		return invalid(f.name, lineOf(content, problem.at), "%s", problem.problem)
-	}
-	stmts, err := scanner().Scan(content)
-	if err != nil {
-		return controlplane.Errorf(controlplane.Invalid, "%s:%w", f.name, err) // Atlas begins with line:column
-	}
-	cursor := 0
-	for _, stmt := range stmts {
-		at := stmt.Pos
-		if at < cursor || at > len(content) || !strings.HasPrefix(content[at:], stmt.Text) {
-			at = cursor + max(0, strings.Index(content[cursor:], stmt.Text))
-		}
-		cursor = at + len(stmt.Text)
-		s, err := newStatement(stmt.Text)
-		if err == nil {
-			err = s.check(f.alone)
-		}
-		if refusal, ok := errors.AsType[*refusal](err); ok {
-			e := invalid(f.name, lineOf(content, at+refusal.at), "%s", refusal.what)
-			e.Hint = refusal.hint
-			return e
-		}
-		f.statements = append(f.statements, s)
-	}
-	return nil
-}
-
-func unlexable(content string) error {
-	_, err := tokenize(content)
-	return err
 }
 
 // refusal is why a statement may not be part of a release.
@@ -151,6 +107,10 @@ const (
 	tooLate    = "SET TRANSACTION comes too late: the transaction has begun"
 	outlives   = "outlives the migration and reaches beyond the tenant's home"
 	notOurs    = "use SET LOCAL, or leave it to whoever runs the cluster"
+
+	leadsOut  = "would lead out of the tenant"
+	noEffect  = "have no effect"
+	needsNone = "cannot run in a transaction"
 )
 
 // forbidden are statements that would break out of the transaction, of the
@@ -193,7 +153,7 @@ func (s *statement) check(alone bool) error {
 		}
 	}
 	if !alone && (s.mode == concurrently || s.mode == outside) {
-		return &refusal{s.tokens[0].at, s.what() + " cannot run in a transaction",
+		return &refusal{s.tokens[0].at, s.what() + " " + needsNone,
 			"begin the file with the line `-- atlas:txmode none` and a blank line"}
 	}
 	return nil
@@ -211,7 +171,7 @@ func fixed(setting string) (why, hint string) {
 	same := func(s string) bool { return strings.EqualFold(s, setting) }
 	switch {
 	case slices.ContainsFunc(targets, same):
-		return "would lead out of the tenant", "name no schema: every statement runs in the tenant's own"
+		return leadsOut, "name no schema: every statement runs in the tenant's own"
 	case slices.ContainsFunc(encodings, same):
 		return "would change how the rest of the message is read", "write the file in UTF-8, and backslashes in E'…'"
 	}

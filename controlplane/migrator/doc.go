@@ -16,8 +16,8 @@
 //
 // May import: pg, the nouns, pgx, Atlas.
 //
-// Doors: Parse; Release.Apply, Revert, ComputeReverses, ApplyCatalog;
-// CurrentVersion; LookAt, over a cluster's control login.
+// Doors: Parse; Lint, which needs no database; Release.Apply, Revert,
+// ComputeReverses, ApplyCatalog; CurrentVersion; LookAt, over a cluster's control login.
 //
 // Loops: none.
 package migrator

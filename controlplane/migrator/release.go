@@ -69,19 +69,14 @@ func Parse(files map[string][]byte) (r *Release, err error) {
 
 // add parses one file into the release, and shows it to Atlas.
 func (r *Release) add(dir *migrate.MemDir, name string, content []byte) error {
-	base, isDown := strings.CutPrefix(name, downDir)
-	switch {
-	case name == migrate.HashFileName:
+	if name == migrate.HashFileName {
 		return dir.WriteFile(name, content)
-	case !strings.HasSuffix(name, ".sql") || strings.Contains(base, "/"):
-		return controlplane.Errorf(controlplane.Invalid, "file %s does not belong to a migration directory", name).
-			WithHint("a release holds *.sql, atlas.sum and down/*.sql")
 	}
-	f, err := parseFile(name, base, content, isDown)
+	f, err := parseFile(name, content)
 	if err != nil {
 		return err
 	}
-	if isDown {
+	if f.down {
 		r.downs[f.version] = f
 		return nil
 	}
@@ -89,13 +84,24 @@ func (r *Release) add(dir *migrate.MemDir, name string, content []byte) error {
 	return dir.WriteFile(name, content)
 }
 
-func parseFile(name, base string, content []byte, isDown bool) (*file, error) {
+// newFile checks the name of a file and that its content is text.
+func newFile(name string, content []byte) (*file, *migrate.LocalFile, error) {
+	base, isDown := strings.CutPrefix(name, downDir)
 	atlas := migrate.NewLocalFile(base, content)
 	f := &file{name: name, version: atlas.Version(), description: atlas.Desc(), down: isDown}
-	if f.version == "" {
-		return nil, invalid(name, 0, "the name does not begin with a version").WithHint("name files VERSION_description.sql")
+	switch {
+	case !strings.HasSuffix(name, ".sql") || strings.Contains(base, "/"):
+		return f, atlas, controlplane.Errorf(controlplane.Invalid, "file %s does not belong to a migration directory", name).
+			WithHint("a release holds *.sql, atlas.sum and down/*.sql")
+	case f.version == "":
+		return f, atlas, invalid(name, 0, "the name does not begin with a version").WithHint("name files VERSION_description.sql")
 	}
-	if err := checkBytes(name, content); err != nil {
+	return f, atlas, checkBytes(name, content)
+}
+
+func parseFile(name string, content []byte) (*file, error) {
+	f, atlas, err := newFile(name, content)
+	if err != nil {
 		return nil, err
 	}
 	if err := f.readDirectives(atlas); err != nil {

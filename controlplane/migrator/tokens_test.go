@@ -78,7 +78,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(sql)
 	}
 	f.Fuzz(func(t *testing.T, sql string) {
-		file, err := parseFile("1_x.sql", "1_x.sql", []byte(sql), false)
+		file, err := parseFile("1_x.sql", []byte(sql))
 		if err != nil {
 			if controlplane.CodeOf(err) != controlplane.Invalid {
 				t.Fatalf("%v", err)

@@ -76,8 +76,25 @@ var (
 			Remedy: "drop it, without holding anybody up", Advice: "build it again where it is wanted"},
 		{Kind: controlplane.FindingHardening, Cluster: "east", Object: "REVOKE x", Message: "cluster east is not hardened: REVOKE x", Advice: "a superuser can do it", Note: true},
 	}
+	lint = controlplane.Lint{Files: 22, Errors: 1, Warnings: 3, Notes: 1, Silenced: 2, Items: []controlplane.Warning{
+		warning(controlplane.WarnSum, "atlas.sum", 0, ""),
+		warning(controlplane.WarnNoWayBack, "2_b.sql", 1, "DROP TABLE a;"),
+		warning(controlplane.WarnDropTable, "2_b.sql", 1, "DROP TABLE a;"),
+		warning(controlplane.WarnDropColumn, "2_b.sql", 12, "ALTER TABLE b\n    DROP c;"),
+		warning(controlplane.WarnQualifiedName, "down/3 c.sql", 3, "DROP TABLE x.y;"),
+	}}
 	refused = controlplane.TenantResult{Slug: "acme", Error: &controlplane.Error{Code: controlplane.Conflict, Message: "slug acme is taken"}}
 )
+
+// warning is one about the second statement of a file.
+func warning(code controlplane.WarningCode, file string, line int, sql string) controlplane.Warning {
+	w := controlplane.NewWarning(code, "this is done")
+	w.File, w.Line, w.SQL = file, line, sql
+	if line > 0 {
+		w.Version, w.Statement = "2", 2
+	}
+	return w
+}
 
 // documents are everything the package writes, by golden file.
 var documents = map[string]func(*render.Printer) error{
@@ -127,6 +144,8 @@ var documents = map[string]func(*render.Printer) error{
 	},
 	"releases":       func(p *render.Printer) error { return p.Releases([]controlplane.Release{release}) },
 	"release":        func(p *render.Printer) error { return p.Release(&release) },
+	"lint":           func(p *render.Printer) error { return p.Lint(&lint, "migrations/tenant") },
+	"lint-since":     func(p *render.Printer) error { return p.Lint(&controlplane.Lint{Files: 2, Since: "1"}, ".") },
 	"release-pushed": func(p *render.Printer) error { return p.ReleaseDone(&release, "pushed") },
 	"rollouts":       func(p *render.Printer) error { return p.Rollouts([]controlplane.Rollout{rollout}) },
 	"rollout":        func(p *render.Printer) error { return p.Rollout(&rollout) },
@@ -236,7 +255,7 @@ var documents = map[string]func(*render.Printer) error{
 }
 
 // forScripts are the documents whose JSON and YAML have golden files too.
-var forScripts = []string{"tenants", "tenants-none", "results", "rollout", "targets", "verification", "doctor"}
+var forScripts = []string{"tenants", "tenants-none", "results", "rollout", "targets", "verification", "doctor", "lint"}
 
 func TestDocumentsLookAsTheGoldenFilesSay(t *testing.T) {
 	for name, write := range documents {
