@@ -16,8 +16,9 @@
 //
 // May import: pg, the nouns, pgx, Atlas.
 //
-// Doors: Parse; Release.Apply, Revert, ComputeReverses, ApplyCatalog;
-// CurrentVersion; LookAt, over a cluster's control login.
+// Doors: Parse; Release.Apply, Revert, ComputeReverses, ApplyCatalog; ParseGoal
+// and Goal.Diff, which writes the next migration; CurrentVersion; LookAt, over a
+// cluster's control login.
 //
 // Loops: none.
 package migrator
