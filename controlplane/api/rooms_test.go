@@ -117,6 +117,9 @@ func (r releases) Show(_ ctx, by actor, name string) (*controlplane.Release, err
 func (r releases) SetDefault(_ ctx, by actor, name, version string, dryRun bool) (*controlplane.Release, error) {
 	return play[*controlplane.Release](r.script, "Releases.SetDefault", by, name, version, dryRun)
 }
+func (r releases) Diff(_ ctx, by actor, n controlplane.NewDiff) (*controlplane.Diff, error) {
+	return play[*controlplane.Diff](r.script, "Releases.Diff", by, n)
+}
 
 func (r rollouts) Start(_ ctx, by actor, n controlplane.NewRollout) (*controlplane.Rollout, error) {
 	return play[*controlplane.Rollout](r.script, "Rollouts.Start", by, n)

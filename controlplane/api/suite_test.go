@@ -43,7 +43,10 @@ var (
 	query      = controlplane.TenantQuery{Select: `tenant.labels.ring == "canary" && tenant.tier != 'a+b c'`, Search: "a%b", IncludeDeleted: true, Cursor: "x/y=", Limit: 1000}
 	release    = controlplane.Release{ID: "r_1", Name: "r1", Hash: "ab", Versions: []controlplane.Version{{Version: "1", Name: "1_a.sql", Statements: 2, Hash: "h", TxMode: "file", Down: controlplane.DownComputed}}, Extensions: []string{"citext"}, CreatedAt: at, CreatedBy: "user:root"}
 	newRelease = controlplane.NewRelease{Name: "r1", Files: map[string][]byte{"1_a.sql": []byte("SELECT 'ü\x00\xff'"), "down/1_a.sql": {}, "atlas.sum": []byte("h1:")}, Extensions: []string{"citext"}, DryRun: true}
-	rollout    = controlplane.Rollout{ID: "r_ab", State: controlplane.RolloutRunning, Release: "r1", Version: "1", BatchSize: 20, Concurrency: 8, OnError: controlplane.OnErrorPause,
+	newDiff    = controlplane.NewDiff{Name: "next", Files: newRelease.Files, Path: "schema/tenant.sql", Schema: []byte("SELECT 'ü\x00\xff'"), Cluster: "eu-1"}
+	computed   = controlplane.Diff{File: "2_next.sql", Files: map[string]string{"2_next.sql": "SELECT 'ü'", "down/2_next.sql": "", "atlas.sum": "h1:"}, NoDown: "n", Drops: []string{"d"}, Notes: []string{"n"},
+		Renames: []controlplane.Rename{{Kind: "column", From: "a.b", To: []string{"a.c"}}}, ByHand: []controlplane.ObjectDifference{{Kind: "view", Name: "v", Do: controlplane.DifferenceCreate}}, Failure: failure}
+	rollout = controlplane.Rollout{ID: "r_ab", State: controlplane.RolloutRunning, Release: "r1", Version: "1", BatchSize: 20, Concurrency: 8, OnError: controlplane.OnErrorPause,
 		Targets: 220, Counts: controlplane.Counts{controlplane.TargetSucceeded: 219, controlplane.TargetFailed: 1}, CreatedBy: "user:root", CreatedAt: at, FinishedAt: &at}
 	newRollout = controlplane.NewRollout{Release: "r1", Version: "1", Select: "tenant.tier == 'a'", BatchSize: 5, Concurrency: 2, OnError: controlplane.OnErrorRollback}
 	planned    = controlplane.NewRollout{Release: "r1", DryRun: true}
@@ -129,6 +132,8 @@ var trips = []trip{
 		call: func(x context.Context, c *client.Client) (any, error) {
 			return returned(c.SetDefaultRelease(x, "r1", "7", true))
 		}},
+	{method: "DiffRelease", door: "Releases.Diff", args: []any{newDiff}, answer: &computed,
+		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.DiffRelease(x, newDiff)) }},
 
 	{method: "StartRollout", door: "Rollouts.Start", args: []any{newRollout}, answer: &rollout,
 		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.StartRollout(x, newRollout)) }},

@@ -31,3 +31,9 @@ func (c *Client) SetDefaultRelease(ctx context.Context, name, version string, dr
 	}{version, dryRun}
 	return call[*controlplane.Release](ctx, c, http.MethodPut, in("releases", name, "default"), nil, body)
 }
+
+// DiffRelease computes the migration that leads a migration directory to a
+// desired schema. Nothing is stored: the caller writes the files.
+func (c *Client) DiffRelease(ctx context.Context, n controlplane.NewDiff) (*controlplane.Diff, error) {
+	return call[*controlplane.Diff](ctx, c, http.MethodPost, in("releases", "diff"), nil, n)
+}

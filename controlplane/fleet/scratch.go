@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/pg"
 	"github.com/manorhq/manor/ent"
@@ -18,6 +19,36 @@ const scratch = "scratch"
 
 // scratchLife is after how long a scratch database counts as forgotten.
 const scratchLife = time.Hour
+
+// ScratchCluster picks where to try something out, by id: the named cluster, or
+// the first active one that answers. Unlike a home, a scratch needs no room.
+func (s *Service) ScratchCluster(ctx context.Context, name string) (string, error) {
+	if name != "" {
+		row, err := byName(ctx, s.cat.Ent(), name)
+		if err != nil {
+			return "", err
+		}
+		if row.State == controlplane.ClusterOffline {
+			return "", controlplane.Errorf(controlplane.Refused, "cluster %s is offline: nothing is started on it", name).
+				WithHint("name another one, or open it with `manor cluster set %s --state active`", name)
+		}
+		return row.ID, nil
+	}
+	clusters, err := s.Clusters(ctx)
+	if err != nil {
+		return "", err
+	}
+	down := s.Down(ctx, clusters)
+	for _, c := range clusters {
+		if c.State == controlplane.ClusterActive && down[c.Name] == nil {
+			return c.ID, nil
+		}
+	}
+	if len(clusters) == 0 {
+		return "", controlplane.Errorf(controlplane.Refused, "there is no cluster yet").WithHint("`manor cluster add` makes one known")
+	}
+	return "", controlplane.Errorf(controlplane.Unavailable, "no cluster is active and answers").WithHint("`manor cluster list` shows their states")
+}
 
 // Scratch runs f on a connection of the owner of a new database, which holds
 // the schema and the cluster's extensions and is dropped afterwards.

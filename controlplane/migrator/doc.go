@@ -17,7 +17,8 @@
 // May import: pg, the nouns, pgx, Atlas.
 //
 // Doors: Parse; Lint, which needs no database; Release.Apply, Revert,
-// ComputeReverses, ApplyCatalog; CurrentVersion; LookAt, over a cluster's control login.
+// ComputeReverses, ApplyCatalog; ParseGoal and Goal.Diff, which writes the next
+// migration; CurrentVersion; LookAt, over a cluster's control login.
 //
 // Loops: none.
 package migrator

@@ -104,18 +104,23 @@ func parseFile(name string, content []byte) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f, f.read(atlas, content)
+}
+
+// read fills a file with what its content says.
+func (f *file) read(atlas *migrate.LocalFile, content []byte) error {
 	if err := f.readDirectives(atlas); err != nil {
-		return nil, err
+		return err
 	}
 	if err := f.readStatements(string(content)); err != nil {
-		return nil, err
+		return err
 	}
 	sum := sha256.New()
 	for _, s := range f.statements {
 		io.WriteString(sum, s.sql)
 		f.partial = append(f.partial, "h1:"+base64.StdEncoding.EncodeToString(sum.Sum(nil)))
 	}
-	return f, nil
+	return nil
 }
 
 // checkSum compares the directory with its atlas.sum and takes the hashes.

@@ -104,11 +104,16 @@ func replayFailed(f *file, statement int, err error) error {
 	if !ok {
 		return fmt.Errorf("replay %s statement %d: %w", f.name, statement, err)
 	}
-	failure := describe(refused, step{file: f, statement: statement})
-	failure.Position = int(refused.Position)
-	e := controlplane.Errorf(controlplane.Refused, "%s fails on an empty schema: %s", f.name, failure)
+	e := controlplane.Errorf(controlplane.Refused, "%s fails on an empty schema: %s", f.name, failureIn(f, statement, refused))
 	e.Cause = redacted(refused)
 	return e.WithHint("a release must lead from nothing to its last version")
+}
+
+// failureIn describes the refusal of a statement that was sent alone.
+func failureIn(f *file, statement int, refused *pgconn.PgError) *controlplane.Failure {
+	failure := describe(refused, step{file: f, statement: statement})
+	failure.Position = int(refused.Position)
+	return failure
 }
 
 // reverse replays a file and finds out how to undo it. The schema ends up as
@@ -137,11 +142,19 @@ func (a *atlas) reverse(ctx context.Context, f *file) (Reverse, error) {
 	return a.prove(ctx, f, statements, before)
 }
 
-// reset brings the schema to after a file from nothing.
-func (a *atlas) reset(ctx context.Context, f *file) error {
+// empty drops all that is in the schema.
+func (a *atlas) empty(ctx context.Context) error {
 	name := pg.Quote(a.schema)
 	if _, err := send(ctx, a.conn.PgConn(), "DROP SCHEMA "+name+" CASCADE; CREATE SCHEMA "+name); err != nil {
 		return fmt.Errorf("empty scratch schema %s: %w", a.schema, err)
+	}
+	return nil
+}
+
+// reset brings the schema to after a file from nothing.
+func (a *atlas) reset(ctx context.Context, f *file) error {
+	if err := a.empty(ctx); err != nil {
+		return err
 	}
 	for _, f := range append(slices.Clone(a.applied), f) {
 		if err := a.replay(ctx, f); err != nil {
@@ -165,17 +178,13 @@ func (a *atlas) look(ctx context.Context) (l look, err error) {
 	return l, err
 }
 
-// diff returns the statements that lead from one look to another. They name no
-// schema, so that they run in any.
+// diff returns the statements that lead from one look to another.
 func (a *atlas) diff(ctx context.Context, f *file, from, to look) ([]string, error) {
 	changes, err := a.driver.SchemaDiff(from.schema, to.schema)
-	if err != nil {
+	if err != nil || len(changes) == 0 {
 		return nil, err
 	}
-	if len(changes) == 0 {
-		return nil, nil
-	}
-	plan, err := a.driver.PlanChanges(ctx, f.version, changes, func(o *migrate.PlanOptions) { o.SchemaQualifier = new(string) })
+	plan, err := a.plan(ctx, f.version, changes, "")
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +193,13 @@ func (a *atlas) diff(ctx context.Context, f *file, from, to look) ([]string, err
 		statements = append(statements, strings.TrimSuffix(c.Cmd, ";")+";")
 	}
 	return statements, nil
+}
+
+// plan turns changes into statements. They name no schema, so that they run in any.
+func (a *atlas) plan(ctx context.Context, name string, changes []schema.Change, indent string) (*migrate.Plan, error) {
+	return a.driver.PlanChanges(ctx, name, changes, func(o *migrate.PlanOptions) {
+		o.SchemaQualifier, o.Indent = new(string), indent
+	})
 }
 
 // prove runs a reverse, compares with what was before, and brings the schema

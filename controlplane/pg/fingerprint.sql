@@ -1,5 +1,5 @@
 -- One line per object of the schema that search_path names, alone, and per right
--- on it; their hash is the fingerprint. Objects are found through pg_depend: the
+-- on it, for a SELECT that follows; their hash is the fingerprint. Objects are found through pg_depend: the
 -- catalogs have no index that leads with the namespace. The schema's name is
 -- replaced in the text, roles by what they are to the schema: @ is its owner,
 -- & the one other role with rights on it.
@@ -85,6 +85,3 @@ line(kind, name, def) AS (
   SELECT '~right', acl.name, concat(CASE x.grantee WHEN 0 THEN 'public' WHEN ns.owner THEN '@' WHEN ns.app THEN '&' ELSE x.grantee::regrole::text END,
          '=', x.privilege_type, CASE WHEN x.is_grantable THEN '*' END, '/', CASE x.grantor WHEN ns.owner THEN '@' WHEN ns.app THEN '&' ELSE x.grantor::regrole::text END)
     FROM ns, acl, aclexplode(acl.items) x)
-SELECT encode(sha256(convert_to(replace(coalesce(string_agg(kind || ' ' || line.name || ' ' || def, E'\n' ORDER BY kind COLLATE "C", line.name COLLATE "C", def COLLATE "C"), ''), ns.name, '$'), 'UTF8')), 'hex') AS fingerprint,
-       count(kind) FILTER (WHERE NOT starts_with(kind, '~')) AS objects
-  FROM ns LEFT JOIN line ON true GROUP BY ns.name

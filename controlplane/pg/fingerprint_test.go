@@ -3,6 +3,7 @@ package pg
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -151,7 +152,8 @@ func superuserOfNewDatabase(t *testing.T) *pgx.Conn {
 func TestFingerprintSeesEveryKindOfChange(t *testing.T) {
 	t.Parallel()
 	conn := superuserOfNewDatabase(t)
-	_, before := build(t, conn)
+	unchanged, before := build(t, conn)
+	objects := objectsOf(t, conn, unchanged)
 	seen := map[string]string{before.Hash: "no change"}
 	cases := changes
 	if majorVersion(conn) >= 18 {
@@ -173,7 +175,58 @@ func TestFingerprintSeesEveryKindOfChange(t *testing.T) {
 			t.Errorf("%s looks like %s", c.name, same)
 		}
 		seen[after.Hash] = c.name
+		if named := Compare(objects, objectsOf(t, conn, schema)); len(named) == 0 {
+			t.Errorf("nobody says what it is to %s", c.name)
+		}
 		exec(t, conn, fmt.Sprintf("DROP SCHEMA %s CASCADE", schema))
+	}
+}
+
+func objectsOf(t *testing.T, conn *pgx.Conn, schema string) []Object {
+	t.Helper()
+	objects, err := Objects(t.Context(), conn, schema)
+	must(t, err)
+	return objects
+}
+
+func TestObjectsOfEqualFingerprintsAreEqual(t *testing.T) {
+	t.Parallel()
+	conn := superuserOfNewDatabase(t)
+	one, _ := build(t, conn)
+	two, print := build(t, conn, "ALTER TABLE users ADD tmp int; ALTER TABLE users DROP tmp")
+	objects := objectsOf(t, conn, two)
+	if differ := Compare(objectsOf(t, conn, one), objects); len(differ) > 0 {
+		t.Errorf("they differ in %v", differ)
+	}
+	covered := 0
+	for _, o := range objects {
+		if o.Kind[0] != '~' {
+			covered++
+		}
+		if strings.Contains(o.Name+o.Definition, two) {
+			t.Errorf("the schema is named by %+v", o)
+		}
+	}
+	if covered != print.Objects {
+		t.Errorf("%d objects, the fingerprint covers %d", covered, print.Objects)
+	}
+}
+
+func TestCompareNamesTheWholeAndNotItsParts(t *testing.T) {
+	t.Parallel()
+	conn := superuserOfNewDatabase(t)
+	from, _ := build(t, conn)
+	to, _ := build(t, conn, "DROP TABLE notes; CREATE TABLE more (id bigserial PRIMARY KEY, a int CHECK (a > 0)); GRANT SELECT (a) ON more TO PUBLIC",
+		"DROP VIEW adults; CREATE VIEW adults AS SELECT id, age FROM users; GRANT SELECT ON users TO PUBLIC; ALTER TYPE mood ADD VALUE 'glad'; DROP FUNCTION twice",
+		"ALTER TABLE users ALTER name SET STATISTICS 500; ALTER SEQUENCE numbers INCREMENT 2; DROP TYPE pair; CREATE TYPE three AS (a int)")
+	var got []string
+	for _, d := range Compare(objectsOf(t, conn, from), objectsOf(t, conn, to)) {
+		got = append(got, d.Do+" "+d.Kind+" "+d.Name)
+	}
+	want := []string{"change column users.name", "drop composite type pair", "create composite type three", "change enum mood", "drop function twice(n integer)",
+		"change rights on users", "create sequence more_id_seq", "drop sequence notes_id_seq", "change sequence numbers", "create table more", "drop table notes", "change view adults"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
 

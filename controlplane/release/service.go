@@ -279,4 +279,29 @@ func (s *Service) Reverses(ctx context.Context, id string, versions []string, cl
 	return reverses, s.remember(ctx, id, computed)
 }
 
+// Diff computes the migration that leads a directory to a desired schema, on a
+// scratch database of a cluster. It stores nothing.
+func (s *Service) Diff(ctx context.Context, by controlplane.Actor, n controlplane.NewDiff) (*controlplane.Diff, error) {
+	if err := s.guard.See(by, "release.diff", n.Name); err != nil {
+		return nil, err
+	}
+	if err := n.Validate(); err != nil {
+		return nil, err
+	}
+	goal, err := migrator.ParseGoal(n)
+	if err != nil {
+		return nil, err
+	}
+	clusterID, err := s.fleet.ScratchCluster(ctx, n.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	var d *controlplane.Diff
+	err = s.fleet.Scratch(ctx, clusterID, func(owner *pgx.Conn, schema string) error {
+		d, err = goal.Diff(ctx, owner, schema)
+		return err
+	})
+	return d, err
+}
+
 func newID() string { return pg.NewName("rel_") }

@@ -18,7 +18,7 @@ func (a *app) releaseCommand() *cobra.Command {
 A release is a migration directory in Atlas's format, addressed by the hash of
 its content, down files included. Pushing one changes no tenant.`, "  manor release lint migrations/tenant\n  manor release push migrations/tenant --name v2\n  manor release list")
 	cmd.Aliases = []string{"releases"}
-	cmd.AddCommand(a.releaseLint(), a.releasePush(), a.releaseList(), a.releaseShow(), a.releaseDefault())
+	cmd.AddCommand(a.releaseLint(), a.releaseDiff(), a.releasePush(), a.releaseList(), a.releaseShow(), a.releaseDefault())
 	return cmd
 }
 
@@ -65,6 +65,21 @@ of the transaction it runs in; the message names file and line.`,
 
 // readMigrations reads what belongs to a release out of a directory.
 func readMigrations(dir string) (map[string][]byte, error) {
+	files, err := globMigrations(dir)
+	if err == nil && len(files) == 0 {
+		return nil, controlplane.Errorf(controlplane.Invalid, "migration directory %s holds no .sql file", dir).
+			WithHint("give the directory that holds atlas.sum, such as migrations/tenant")
+	}
+	return files, err
+}
+
+// globMigrations is readMigrations for a directory that may be empty yet.
+func globMigrations(dir string) (map[string][]byte, error) {
+	if info, err := os.Stat(dir); err != nil {
+		return nil, cannotRead(dir, err)
+	} else if !info.IsDir() {
+		return nil, controlplane.Errorf(controlplane.Invalid, "%s is a file, not a migration directory", dir)
+	}
 	files := map[string][]byte{}
 	for _, pattern := range []string{"*.sql", "atlas.sum", "down/*.sql"} {
 		names, err := fs.Glob(os.DirFS(dir), pattern)
@@ -79,16 +94,7 @@ func readMigrations(dir string) (map[string][]byte, error) {
 			files[name] = content
 		}
 	}
-	if len(files) > 0 {
-		return files, nil
-	}
-	if info, err := os.Stat(dir); err != nil {
-		return nil, cannotRead(dir, err)
-	} else if !info.IsDir() {
-		return nil, controlplane.Errorf(controlplane.Invalid, "%s is a file, not a migration directory", dir)
-	}
-	return nil, controlplane.Errorf(controlplane.Invalid, "migration directory %s holds no .sql file", dir).
-		WithHint("give the directory that holds atlas.sum, such as migrations/tenant")
+	return files, nil
 }
 
 func cannotRead(dir string, err error) error {

@@ -57,6 +57,15 @@ var (
 			{Version: "3", Name: "3_c.sql", Statements: 12, TxMode: "file", Down: controlplane.DownUnknown},
 		},
 	}
+	diff = controlplane.Diff{
+		File: "20261120120000_add_teams.sql", Files: map[string]string{
+			"20261120120000_add_teams.sql":      "-- Create \"teams\" table\nCREATE TABLE \"teams\" (\n    \"id\" bigint NOT NULL,\n    PRIMARY KEY (\"id\")\n);\n",
+			"down/20261120120000_add_teams.sql": "DROP TABLE \"teams\";\n", "atlas.sum": "h1:x\n",
+		},
+		Drops: []string{"column members.fullname, with its values"}, Notes: []string{"index a on b: CREATE INDEX blocks writers of the table"},
+		Renames: []controlplane.Rename{{Kind: "column", From: "members.fullname", To: []string{"members.name", "members.nick"}}},
+		ByHand:  []controlplane.ObjectDifference{{Kind: "view", Name: "progress", Do: controlplane.DifferenceChange}},
+	}
 	finished = ago(time.Minute)
 	rollout  = controlplane.Rollout{
 		ID: "r_4f7k2m", State: controlplane.RolloutFailed, Release: "v2", Version: "3", Select: `tenant.labels.ring == "canary"`, BatchSize: 20, Concurrency: 8,
@@ -147,8 +156,20 @@ var documents = map[string]func(*render.Printer) error{
 	"lint":           func(p *render.Printer) error { return p.Lint(&lint, "migrations/tenant") },
 	"lint-since":     func(p *render.Printer) error { return p.Lint(&controlplane.Lint{Files: 2, Since: "1"}, ".") },
 	"release-pushed": func(p *render.Printer) error { return p.ReleaseDone(&release, "pushed") },
-	"rollouts":       func(p *render.Printer) error { return p.Rollouts([]controlplane.Rollout{rollout}) },
-	"rollout":        func(p *render.Printer) error { return p.Rollout(&rollout) },
+	"release-in-sync": func(p *render.Printer) error {
+		return p.Diff(&controlplane.Diff{InSync: true, Complete: true}, "migrations/tenant", "schema/tenant.sql", false)
+	},
+	"release-diff": func(p *render.Printer) error { return p.Diff(&diff, "migrations/tenant", "schema/tenant.sql", false) },
+	"release-diff-written": func(p *render.Printer) error {
+		return p.Diff(&controlplane.Diff{Complete: true, File: diff.File, Files: diff.Files}, "migrations/tenant", "schema/tenant.sql", true)
+	},
+	"release-diff-partial": func(p *render.Printer) error {
+		partial := diff
+		partial.Files, partial.Failure, partial.NoDown = map[string]string{diff.File: "", "atlas.sum": ""}, failure, "statement 1: ALTER TABLE DROP COLUMN is not additive"
+		return p.Diff(&partial, "migrations/tenant", "schema/tenant.sql", true)
+	},
+	"rollouts": func(p *render.Printer) error { return p.Rollouts([]controlplane.Rollout{rollout}) },
+	"rollout":  func(p *render.Printer) error { return p.Rollout(&rollout) },
 	"rollout-at-work": func(p *render.Printer) error {
 		now := rollout
 		now.State, now.FinishedAt, now.PerDatabase = controlplane.RolloutRunning, nil, 4
@@ -255,7 +276,7 @@ var documents = map[string]func(*render.Printer) error{
 }
 
 // forScripts are the documents whose JSON and YAML have golden files too.
-var forScripts = []string{"tenants", "tenants-none", "results", "rollout", "targets", "verification", "doctor", "lint"}
+var forScripts = []string{"tenants", "tenants-none", "results", "rollout", "targets", "verification", "doctor", "lint", "release-diff"}
 
 func TestDocumentsLookAsTheGoldenFilesSay(t *testing.T) {
 	for name, write := range documents {
