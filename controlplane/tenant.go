@@ -66,6 +66,7 @@ type Tenant struct {
 	Release    string      `json:"release,omitempty"` // name of the release it is at
 	Version    string      `json:"version,omitempty"` // as its revisions said last
 	Placement  Placement   `json:"placement"`
+	Pin        *Pin        `json:"pin,omitempty"`     // keeps it at Version
 	Failure    *Failure    `json:"failure,omitempty"` // why it is failed, or not settled yet
 	CreatedAt  time.Time   `json:"created_at"`
 	UpdatedAt  time.Time   `json:"updated_at"`
@@ -201,6 +202,36 @@ type Pin struct {
 	By        string     `json:"by"`
 	At        time.Time  `json:"at"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"` // from then on it is as if it were not there
+}
+
+// PinRequest is what `tenant pin` takes.
+type PinRequest struct {
+	Reason string   `json:"reason"`
+	For    Duration `json:"for,omitempty"` // default: until it is unpinned
+	DryRun bool     `json:"dry_run,omitempty"`
+}
+
+// Validate names the first field that cannot be meant.
+func (p PinRequest) Validate() error {
+	switch {
+	case strings.TrimSpace(p.Reason) == "":
+		return Errorf(Invalid, "why the tenant is pinned is missing").WithHint("give --reason: who reads it later wants to know")
+	case p.For < 0:
+		return Errorf(Invalid, "a pin of %s has expired before it begins", p.For)
+	}
+	return nil
+}
+
+// String is "ticket 4711 (by ada, until 2026-12-01 08:00 UTC)".
+func (p *Pin) String() string {
+	if p == nil {
+		return ""
+	}
+	text := p.Reason + " (by " + p.By
+	if p.ExpiresAt != nil {
+		text += ", until " + p.ExpiresAt.UTC().Format("2006-01-02 15:04 MST")
+	}
+	return text + ")"
 }
 
 // Holds reports whether the pin keeps its tenant where it is. nil never does.

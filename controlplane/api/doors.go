@@ -43,6 +43,14 @@ func (s *server) setTenant(ctx context.Context, by controlplane.Actor, in *slugg
 	return s.Tenants.Set(ctx, by, in.Slug, in.Body)
 }
 
+func (s *server) pinTenant(ctx context.Context, by controlplane.Actor, in *sluggedBody[controlplane.PinRequest]) (*controlplane.Tenant, error) {
+	return s.Tenants.Pin(ctx, by, in.Slug, in.Body)
+}
+
+func (s *server) unpinTenant(ctx context.Context, by controlplane.Actor, in *sluggedDryRun) (*controlplane.Tenant, error) {
+	return s.Tenants.Unpin(ctx, by, in.Slug, in.DryRun)
+}
+
 func (s *server) suspendTenant(ctx context.Context, by controlplane.Actor, in *sluggedDryRun) (*controlplane.Tenant, error) {
 	return s.Tenants.Suspend(ctx, by, in.Slug, in.DryRun)
 }

@@ -21,6 +21,8 @@ type Tenants interface {
 	List(ctx context.Context, by controlplane.Actor, q controlplane.TenantQuery) (controlplane.Page[controlplane.Tenant], error)
 	Show(ctx context.Context, by controlplane.Actor, slug string) (*controlplane.Tenant, error)
 	Set(ctx context.Context, by controlplane.Actor, slug string, c controlplane.TenantChange) (*controlplane.Tenant, error)
+	Pin(ctx context.Context, by controlplane.Actor, slug string, p controlplane.PinRequest) (*controlplane.Tenant, error)
+	Unpin(ctx context.Context, by controlplane.Actor, slug string, dryRun bool) (*controlplane.Tenant, error)
 	Suspend(ctx context.Context, by controlplane.Actor, slug string, dryRun bool) (*controlplane.Tenant, error)
 	Resume(ctx context.Context, by controlplane.Actor, slug string, dryRun bool) (*controlplane.Tenant, error)
 	Delete(ctx context.Context, by controlplane.Actor, slug string, dryRun bool) (*controlplane.Tenant, error)

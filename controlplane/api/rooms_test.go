@@ -86,6 +86,12 @@ func (t tenants) Show(_ ctx, by actor, slug string) (*controlplane.Tenant, error
 func (t tenants) Set(_ ctx, by actor, slug string, c controlplane.TenantChange) (*controlplane.Tenant, error) {
 	return play[*controlplane.Tenant](t.script, "Tenants.Set", by, slug, c)
 }
+func (t tenants) Pin(_ ctx, by actor, slug string, p controlplane.PinRequest) (*controlplane.Tenant, error) {
+	return play[*controlplane.Tenant](t.script, "Tenants.Pin", by, slug, p)
+}
+func (t tenants) Unpin(_ ctx, by actor, slug string, dryRun bool) (*controlplane.Tenant, error) {
+	return play[*controlplane.Tenant](t.script, "Tenants.Unpin", by, slug, dryRun)
+}
 func (t tenants) Suspend(_ ctx, by actor, slug string, dryRun bool) (*controlplane.Tenant, error) {
 	return play[*controlplane.Tenant](t.script, "Tenants.Suspend", by, slug, dryRun)
 }

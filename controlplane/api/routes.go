@@ -36,6 +36,8 @@ func (s *server) routes() []route {
 		{get, "/v1/tenants", "list-tenants", "List tenants", call(s.listTenants)},
 		{get, "/v1/tenants/{slug}", "show-tenant", "Show a tenant", call(s.showTenant)},
 		{patch, "/v1/tenants/{slug}", "set-tenant", "Change a tenant", call(s.setTenant)},
+		{post, "/v1/tenants/{slug}/pin", "pin-tenant", "Keep a tenant at its version", call(s.pinTenant)},
+		{post, "/v1/tenants/{slug}/unpin", "unpin-tenant", "Let rollouts change a tenant again", call(s.unpinTenant)},
 		{post, "/v1/tenants/{slug}/suspend", "suspend-tenant", "Refuse a tenant's logins", call(s.suspendTenant)},
 		{post, "/v1/tenants/{slug}/resume", "resume-tenant", "Admit a tenant's logins again", call(s.resumeTenant)},
 		{remove, "/v1/tenants/{slug}", "delete-tenant", "Disable a tenant and keep its data", call(s.deleteTenant)},

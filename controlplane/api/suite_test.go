@@ -50,6 +50,7 @@ var (
 		Targets: 220, Counts: controlplane.Counts{controlplane.TargetSucceeded: 219, controlplane.TargetFailed: 1}, CreatedBy: "user:root", CreatedAt: at, FinishedAt: &at}
 	newRollout = controlplane.NewRollout{Release: "r1", Version: "1", Select: "tenant.tier == 'a'", BatchSize: 5, Concurrency: 2, OnError: controlplane.OnErrorRollback}
 	planned    = controlplane.NewRollout{Release: "r1", DryRun: true}
+	pin        = controlplane.PinRequest{Reason: "ticket", For: controlplane.Duration(time.Hour)}
 	command    = controlplane.RolloutCommand{Tenants: []string{"acme"}, Reason: "moves", DryRun: true}
 	strategy   = controlplane.Strategy{Name: "careful", Waves: []controlplane.Wave{{Name: "rest", Soak: controlplane.Duration(90 * time.Second)}}, Budget: &controlplane.Budget{Failures: 5}}
 	plan       = controlplane.RolloutPlan{Release: "r1", Version: "1", Tenants: 3, From: map[string]int{"": 3}, Clusters: map[string]int{"eu-1": 3}, Batches: 1, Versions: release.Versions, Skipped: results}
@@ -98,6 +99,12 @@ var trips = []trip{
 	{method: "SetTenant", door: "Tenants.Set", args: []any{"acme", controlplane.TenantChange{Tier: new("")}}, answer: &tenant,
 		call: func(x context.Context, c *client.Client) (any, error) {
 			return returned(c.SetTenant(x, "acme", controlplane.TenantChange{Tier: new("")}))
+		}},
+	{method: "PinTenant", door: "Tenants.Pin", args: []any{"acme", pin}, answer: &tenant,
+		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.PinTenant(x, "acme", pin)) }},
+	{method: "UnpinTenant", door: "Tenants.Unpin", args: []any{"acme", true}, answer: &tenant,
+		call: func(x context.Context, c *client.Client) (any, error) {
+			return returned(c.UnpinTenant(x, "acme", true))
 		}},
 	{method: "SuspendTenant", door: "Tenants.Suspend", args: []any{"acme", true}, answer: &tenant,
 		call: func(x context.Context, c *client.Client) (any, error) {

@@ -36,6 +36,16 @@ func (c *Client) SetTenant(ctx context.Context, slug string, change controlplane
 	return call[*controlplane.Tenant](ctx, c, http.MethodPatch, in("tenants", slug), nil, change)
 }
 
+// PinTenant keeps a tenant at its version.
+func (c *Client) PinTenant(ctx context.Context, slug string, p controlplane.PinRequest) (*controlplane.Tenant, error) {
+	return call[*controlplane.Tenant](ctx, c, http.MethodPost, in("tenants", slug, "pin"), nil, p)
+}
+
+// UnpinTenant lets rollouts change a tenant again.
+func (c *Client) UnpinTenant(ctx context.Context, slug string, dryRun bool) (*controlplane.Tenant, error) {
+	return call[*controlplane.Tenant](ctx, c, http.MethodPost, in("tenants", slug, "unpin"), dry(dryRun), nil)
+}
+
 // SuspendTenant refuses a tenant's logins; its data stays.
 func (c *Client) SuspendTenant(ctx context.Context, slug string, dryRun bool) (*controlplane.Tenant, error) {
 	return call[*controlplane.Tenant](ctx, c, http.MethodPost, in("tenants", slug, "suspend"), dry(dryRun), nil)

@@ -137,6 +137,11 @@ func (l *lease) home(t leased, version string) migrator.Target {
 func (s *Service) send(ctx context.Context, l *lease, t leased, owner *fleet.Way, expected string) (done migrator.Result, err error) {
 	to := l.home(t, expected)
 	err = owner.Do(ctx, func(conn *pgx.Conn) error {
+		if limit := time.Duration(l.rollout.Strategy.Timeouts.Tenant); limit > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, limit)
+			defer cancel()
+		}
 		if l.batch.Direction == down {
 			done = l.release.Revert(ctx, conn, to, t.FromVersion, l.reverses, limitsOf(l.rollout))
 		} else {

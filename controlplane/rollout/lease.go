@@ -259,10 +259,10 @@ func atWork(ctx context.Context, tx *catalog.Tx) ([]string, error) {
 }
 
 // tenantsElsewhere reports whether any tenant that can be migrated is not at a
-// version.
+// version. One that is pinned holds nobody back.
 func tenantsElsewhere(ctx context.Context, tx *catalog.Tx, version string) (bool, error) {
 	elsewhere, err := tx.Tenant.Query().
-		Where(tenant.StateIn(controlplane.TenantActive, controlplane.TenantSuspended), tenant.VersionNEQ(version)).Exist(ctx)
+		Where(tenant.StateIn(controlplane.TenantActive, controlplane.TenantSuspended), tenant.VersionNEQ(version), tenant.PinIsNil()).Exist(ctx)
 	if err != nil {
 		return false, fmt.Errorf("look for tenants at other versions than %s: %w", version, err)
 	}

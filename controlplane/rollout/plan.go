@@ -106,6 +106,8 @@ func classify(t *controlplane.Tenant, version string) (controlplane.TargetStatus
 		return controlplane.TargetSkipped, "it is " + string(t.State)
 	case t.Version == version:
 		return controlplane.TargetCurrent, ""
+	case t.Pin != nil:
+		return controlplane.TargetSkipped, "it is pinned: " + t.Pin.String()
 	case t.Version > version:
 		return controlplane.TargetSkipped, "it is at " + t.Version + ", beyond the rollout's version"
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/migrator"
@@ -207,7 +208,7 @@ func movedOn(ctx context.Context, client *ent.Client, row *ent.Rollout, targets 
 		for i, t := range chunk {
 			ids[i], at[t.TenantID] = t.TenantID, t
 		}
-		rows, err := client.Tenant.Query().Where(tenant.IDIn(ids...)).Select(tenant.FieldVersion, tenant.FieldState).All(ctx)
+		rows, err := client.Tenant.Query().Where(tenant.IDIn(ids...)).Select(tenant.FieldVersion, tenant.FieldState, tenant.FieldPin).All(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("read where the tenants are: %w", err)
 		}
@@ -215,6 +216,8 @@ func movedOn(ctx context.Context, client *ent.Client, row *ent.Rollout, targets 
 			switch {
 			case !t.State.Migratable():
 				reasons[t.ID] = "the tenant is " + string(t.State)
+			case t.Pin.Holds(time.Now()):
+				reasons[t.ID] = "the tenant is pinned: " + t.Pin.String()
 			case t.Version > row.Version || t.Version != at[t.ID].Version && at[t.ID].Status != controlplane.TargetUnknown:
 				reasons[t.ID] = "the tenant has moved on to " + t.Version + "; roll that back first"
 			}

@@ -320,3 +320,58 @@ func TestStrategyIsKeptByNameAndUsed(t *testing.T) {
 		t.Errorf("a strategy that there is none: %v", err)
 	}
 }
+
+func TestPinnedTenantStaysAtItsVersionForwardsAndBack(t *testing.T) {
+	t.Parallel()
+	p := ringed(t)
+	pin := func(slug string, length time.Duration) {
+		t.Helper()
+		if _, err := p.PinTenant(t.Context(), slug, controlplane.PinRequest{Reason: "ticket 4711", For: controlplane.Duration(length)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pin("acme-001", 0)
+	pin("acme-002", time.Millisecond) // has expired by the time that anything asks
+	id := begin(t, p, controlplane.Strategy{Waves: canaryFirst, Gates: []controlplane.Gate{{Approval: true}}})
+	reaches(t, p, id, 1, controlplane.WaveGated)
+	pin("acme-003", time.Hour) // after it was frozen
+	if _, err := p.ApproveRollout(t.Context(), id, controlplane.RolloutCommand{}); err != nil {
+		t.Fatal(err)
+	}
+	r := p.Rested(id)
+	if r.State != controlplane.RolloutFailed || r.Counts[controlplane.TargetSucceeded] != 6 || r.Counts[controlplane.TargetSkipped] != 2 {
+		t.Fatalf("state %s (%s), counts %s", r.State, r.Reason, r.Counts)
+	}
+	skipped, err := p.Targets(t.Context(), id, controlplane.TargetQuery{Status: controlplane.TargetSkipped})
+	if err != nil || !strings.Contains(skipped.Items[0].Failure.Message, "ticket 4711") {
+		t.Fatalf("skipped %+v, %v", skipped.Items, err)
+	}
+	if first, err := p.ListReleases(t.Context()); err != nil || first[1].Default != "4" {
+		t.Errorf("the pinned ones kept new tenants at %q: %v", first[1].Default, err)
+	}
+	if _, err := p.UnpinTenant(t.Context(), "acme-001", false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.RetryRollout(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if r := p.Rested(id); r.Counts[controlplane.TargetSucceeded] != 7 || r.Counts[controlplane.TargetSkipped] != 1 {
+		t.Fatalf("after unpinning one: state %s (%s), counts %s", r.State, r.Reason, r.Counts)
+	}
+	pin("acme-001", 0)
+	if _, err := p.RollbackRollout(t.Context(), id, controlplane.RollbackRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if r := p.Rested(id); r.Counts[controlplane.TargetRolledBack] != 6 || r.Counts[controlplane.TargetNeedsAttention] != 1 {
+		t.Fatalf("after rolling back: state %s (%s), counts %s", r.State, r.Reason, r.Counts)
+	}
+	if at := p.Settled("acme-001").Version; at != "4" {
+		t.Errorf("the pinned tenant is at %s", at)
+	}
+	if _, err := p.UnpinTenant(t.Context(), "acme-002", false); err != nil { // expired, and still there
+		t.Error(err)
+	}
+	if _, err := p.UnpinTenant(t.Context(), "acme-002", false); !errors.Is(err, &controlplane.Error{Code: controlplane.Refused}) {
+		t.Errorf("unpinning a tenant that is not pinned: %v", err)
+	}
+}

@@ -23,6 +23,11 @@ var fields = map[string]*types.FieldType{
 	"version":     text(func(t *controlplane.Tenant) string { return t.Version }),
 	"release":     text(func(t *controlplane.Tenant) string { return t.Release }),
 	"state":       text(func(t *controlplane.Tenant) string { return string(t.State) }),
+	"pinned": {
+		Type:    cel.BoolType,
+		IsSet:   func(any) bool { return true },
+		GetFrom: func(t any) (any, error) { return t.(*controlplane.Tenant).Pin != nil, nil },
+	},
 	"labels": {
 		Type:    cel.MapType(cel.StringType, cel.StringType),
 		IsSet:   func(t any) bool { return len(t.(*controlplane.Tenant).Labels) > 0 },

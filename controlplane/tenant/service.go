@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/access"
@@ -94,6 +95,43 @@ func (s *Service) Set(ctx context.Context, by controlplane.Actor, slug string, c
 	return s.change(ctx, by, slug, "tenant.set", c.DryRun, c, func(tx *catalog.Tx, row *ent.Tenant) error {
 		return applyChange(ctx, row, c)
 	})
+}
+
+// Pin keeps a tenant at its version: no rollout changes it, forwards or back,
+// until it is unpinned or the pin expires.
+func (s *Service) Pin(ctx context.Context, by controlplane.Actor, slug string, p controlplane.PinRequest) (*controlplane.Tenant, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	return s.change(ctx, by, slug, "tenant.pin", p.DryRun, p, func(tx *catalog.Tx, row *ent.Tenant) error {
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return err
+		}
+		pin := &controlplane.Pin{Reason: p.Reason, By: by.String(), At: now}
+		if p.For > 0 {
+			until := now.Add(time.Duration(p.For))
+			pin.ExpiresAt = &until
+		}
+		return store(ctx, row.Update().SetPin(pin), slug)
+	})
+}
+
+// Unpin lets rollouts change a tenant again.
+func (s *Service) Unpin(ctx context.Context, by controlplane.Actor, slug string, dryRun bool) (*controlplane.Tenant, error) {
+	return s.change(ctx, by, slug, "tenant.unpin", dryRun, nil, func(tx *catalog.Tx, row *ent.Tenant) error {
+		if row.Pin == nil {
+			return controlplane.Errorf(controlplane.Refused, "tenant %s is not pinned", slug)
+		}
+		return store(ctx, row.Update().ClearPin(), slug)
+	})
+}
+
+func store(ctx context.Context, change *ent.TenantUpdateOne, slug string) error {
+	if err := change.SetUpdatedAt(time.Now()).Exec(ctx); err != nil {
+		return fmt.Errorf("store tenant %s: %w", slug, err)
+	}
+	return nil
 }
 
 // Suspend keeps the tenant's logins out and ends their sessions.

@@ -116,6 +116,9 @@ func noun(row *ent.Tenant, p *ent.Placement, names lookup) controlplane.Tenant {
 		Release: names.releases[row.ReleaseID], Version: row.Version, Failure: row.Failure,
 		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
 	}
+	if row.Pin.Holds(time.Now()) {
+		t.Pin = row.Pin
+	}
 	if row.ExternalID != nil {
 		t.ExternalID = *row.ExternalID
 	}

@@ -50,7 +50,7 @@ func (p *plane) start(t *testing.T) *plane {
 	}
 	requests, end := context.WithCancel(context.Background())
 	server := &http.Server{
-		Handler:     api.New(api.Config{Tenants: tenants{p}, Rollouts: rollouts{plane: p}, Events: p, Logger: slog.New(slog.DiscardHandler)}),
+		Handler:     api.New(api.Config{Tenants: tenants{plane: p}, Rollouts: rollouts{plane: p}, Events: p, Logger: slog.New(slog.DiscardHandler)}),
 		BaseContext: func(net.Listener) context.Context { return requests },
 	}
 	served := make(chan error, 1)
@@ -129,7 +129,10 @@ func (p *plane) Watch(ctx context.Context, after string, f func(controlplane.Eve
 }
 
 // tenants is the room of tenants: homes are ready when the events say so.
-type tenants struct{ *plane }
+type tenants struct {
+	api.Tenants // nil: what no test asks for
+	*plane
+}
 
 func (r tenants) Create(_ context.Context, _ controlplane.Actor, wanted []controlplane.NewTenant, dryRun bool) ([]controlplane.TenantResult, error) {
 	r.mu.Lock()

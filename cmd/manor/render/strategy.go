@@ -18,7 +18,8 @@ func (p *Printer) Strategies(strategies []controlplane.Strategy) error {
 		g := p.grid("NAME", "WAVES", "BUDGET", ">GATES", ">WINDOWS")
 		for _, s := range strategies {
 			var names []string
-			for _, w := range s.Filled().Waves {
+			s = s.Filled()
+			for _, w := range s.Waves {
 				names = append(names, w.Name)
 			}
 			g.row(s.Name, strings.Join(names, ", "), budget(s), len(s.Gates), len(s.Windows))
@@ -130,11 +131,14 @@ func (p *Printer) waves(r *controlplane.Rollout) string {
 	g := p.grid("WAVE", "STATE", ">DONE", "TARGETS", "")
 	for i := range r.Waves {
 		w := &r.Waves[i]
-		note := ""
+		note, state := "", p.style.state(string(w.State))
+		if r.State.Resting() && r.State != controlplane.RolloutPaused && w.State != controlplane.WavePassed {
+			state = "" // it never came to that
+		}
 		if !r.State.Resting() && (w.State == controlplane.WaveSoaking || w.State == controlplane.WaveGated) {
 			note = p.waveWaits(r, w)
 		}
-		g.row(w.Name, p.style.state(string(w.State)), fmt.Sprintf("%d/%d", w.Counts.Done(), w.Targets), p.style.counts(w.Counts), note)
+		g.row(w.Name, state, fmt.Sprintf("%d/%d", w.Counts.Done(), w.Targets), p.style.counts(w.Counts), note)
 	}
 	return g.String()
 }

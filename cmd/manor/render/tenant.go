@@ -54,6 +54,7 @@ func (p *Printer) Tenant(t *controlplane.Tenant) error {
 		f.add("Labels", labels(t.Labels))
 		f.add("Release", t.Release)
 		f.add("Version", t.Version)
+		f.add("Pinned", t.Pin.String())
 		f.add("Database", t.Placement.Database)
 		f.add("Schema", t.Placement.Schema)
 		f.add("Role", t.Placement.Role)
