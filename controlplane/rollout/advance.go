@@ -114,7 +114,7 @@ func (s *Service) obey(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, d 
 		return s.mark(ctx, tx, row, d, state.Now)
 	}
 	if d.Ask.Wave > 0 {
-		return s.queue.Enqueue(ctx, tx, gateJob{Rollout: row.ID, Wave: d.Ask.Wave, Gate: d.Ask.Gate})
+		return s.toAsk(ctx, tx, row, d.Ask, state.Now)
 	}
 	if d.Become != "" {
 		return s.finish(ctx, tx, row, d)

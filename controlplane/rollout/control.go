@@ -12,7 +12,6 @@ import (
 	"github.com/manorhq/manor/ent/batch"
 	"github.com/manorhq/manor/ent/predicate"
 	"github.com/manorhq/manor/ent/target"
-	"github.com/manorhq/manor/ent/wave"
 )
 
 // Pause starts nothing more of a rollout, and pauses it once the tenants in
@@ -63,9 +62,9 @@ func (s *Service) Approve(ctx context.Context, by controlplane.Actor, id string,
 		if number == 0 {
 			return nil, controlplane.Errorf(controlplane.Refused, "rollout %s waits for no approval now", id).WithHint("`manor rollout show %s` says where it is", id)
 		}
-		w, err := tx.Wave.Query().Where(wave.RolloutID(id), wave.Number(number)).Only(ctx)
+		w, err := waveOf(ctx, tx, id, number)
 		if err != nil {
-			return nil, fmt.Errorf("read wave %d of rollout %s: %w", number, id, err)
+			return nil, err
 		}
 		result := controlplane.GateResult{Gate: row.Strategy.Gates[i].String(), AskedAt: &state.Now, PassedAt: &state.Now, By: by.String()}
 		return row, s.noteGate(ctx, tx, row, w, i, result)

@@ -35,11 +35,33 @@ type gateJob struct {
 }
 
 func (gateJob) Kind() string { return "rollout.gate" }
-func (gateJob) Unique() bool { return true }
 
-// askGate asks a gate that [Next] wants to be asked, and has the rollout go on
-// from the answer. No transaction is open while it asks.
+// toAsk notes that a gate is being asked, and has it asked. If no answer comes,
+// as when the process dies that asks, [Next] wants it to be asked again.
+func (s *Service) toAsk(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, a Ask, now time.Time) error {
+	w, err := waveOf(ctx, tx, row.ID, a.Wave)
+	if err != nil {
+		return err
+	}
+	result := gateOf(w, a.Gate)
+	result.Gate, result.AskedAt = row.Strategy.Gates[a.Gate].String(), &now
+	if err := setGate(ctx, row, w, a.Gate, result); err != nil {
+		return err
+	}
+	return s.queue.Enqueue(ctx, tx, gateJob{Rollout: row.ID, Wave: a.Wave, Gate: a.Gate})
+}
+
+// askGate asks a gate that [Next] wants to be asked, unless another process is
+// at it, and has the rollout go on from the answer. No transaction is open while
+// it asks.
 func (s *Service) askGate(ctx context.Context, job gateJob) error {
+	_, err := s.cat.Alone(ctx, fmt.Sprintf("manor.rollout.gate.%s.%d", job.Rollout, job.Wave), func(ctx context.Context) error {
+		return s.askAlone(ctx, job)
+	})
+	return err
+}
+
+func (s *Service) askAlone(ctx context.Context, job gateJob) error {
 	row, err := find(ctx, s.cat.Ent(), job.Rollout)
 	if err != nil || row.State != controlplane.RolloutRunning {
 		return err
@@ -58,9 +80,9 @@ func (s *Service) askGate(ctx context.Context, job gateJob) error {
 		if err != nil {
 			return err
 		}
-		w, err := tx.Wave.Query().Where(wave.RolloutID(row.ID), wave.Number(job.Wave)).Only(ctx)
+		w, err := waveOf(ctx, tx, row.ID, job.Wave)
 		if err != nil {
-			return fmt.Errorf("read wave %d of rollout %s: %w", job.Wave, row.ID, err)
+			return err
 		}
 		return s.noteGate(ctx, tx, row, w, job.Gate, answered(gate, gateOf(w, job.Gate), wrong, now))
 	})
@@ -72,6 +94,16 @@ func (s *Service) noteGate(ctx context.Context, tx *catalog.Tx, row *ent.Rollout
 	if gateOf(w, i).Passed() {
 		return nil
 	}
+	if err := setGate(ctx, row, w, i, result); err != nil {
+		return err
+	}
+	if err := announce(ctx, tx, controlplane.EventWaveChanged, row, nil); err != nil {
+		return err
+	}
+	return s.queue.Enqueue(ctx, tx, advanceJob{Rollout: row.ID})
+}
+
+func setGate(ctx context.Context, row *ent.Rollout, w *ent.Wave, i int, result controlplane.GateResult) error {
 	gates := slices.Clone(w.Gates)
 	for len(gates) <= i {
 		gates = append(gates, controlplane.GateResult{Gate: row.Strategy.Gates[len(gates)].String()})
@@ -80,10 +112,15 @@ func (s *Service) noteGate(ctx context.Context, tx *catalog.Tx, row *ent.Rollout
 	if err := w.Update().SetGates(gates).Exec(ctx); err != nil {
 		return fmt.Errorf("note a gate of wave %s of rollout %s: %w", w.Name, row.ID, err)
 	}
-	if err := announce(ctx, tx, controlplane.EventWaveChanged, row, nil); err != nil {
-		return err
+	return nil
+}
+
+func waveOf(ctx context.Context, tx *catalog.Tx, rolloutID string, number int) (*ent.Wave, error) {
+	w, err := tx.Wave.Query().Where(wave.RolloutID(rolloutID), wave.Number(number)).Only(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read wave %d of rollout %s: %w", number, rolloutID, err)
 	}
-	return s.queue.Enqueue(ctx, tx, advanceJob{Rollout: row.ID})
+	return w, nil
 }
 
 func gateOf(w *ent.Wave, i int) controlplane.GateResult {

@@ -61,12 +61,13 @@ func Each(ctx context.Context, client *ent.Client, q controlplane.TenantQuery, f
 	if err != nil {
 		return err
 	}
+	names := &lookup{}
 	for after := q.Cursor; ; {
 		rows, err := page(ctx, client, q, after)
 		if err != nil {
 			return err
 		}
-		nouns, err := assemble(ctx, client, rows)
+		nouns, err := names.assemble(ctx, client, rows)
 		if err != nil {
 			return err
 		}

@@ -119,8 +119,8 @@ func (s *Service) site(ctx context.Context, row *ent.Tenant) (provision.Site, er
 	if err != nil {
 		return provision.Site{}, fmt.Errorf("read the placement of tenant %s: %w", row.Slug, err)
 	}
-	names, err := readNames(ctx, s.cat.Ent(), []*ent.Placement{p})
-	if err != nil {
+	names := &lookup{}
+	if err := names.read(ctx, s.cat.Ent(), []*ent.Placement{p}); err != nil {
 		return provision.Site{}, err
 	}
 	t := noun(row, p, names)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/manorhq/manor/controlplane"
@@ -49,6 +51,14 @@ func found(row *ent.Tenant, err error, slug string) (*ent.Tenant, error) {
 
 // assemble turns rows into nouns, reading what belongs to them set-wise.
 func assemble(ctx context.Context, client *ent.Client, rows []*ent.Tenant) ([]controlplane.Tenant, error) {
+	return (&lookup{}).assemble(ctx, client, rows)
+}
+
+// lookup turns ids into the names that people use. What it has read once it
+// does not read again.
+type lookup struct{ clusters, databases, releases map[string]string }
+
+func (names *lookup) assemble(ctx context.Context, client *ent.Client, rows []*ent.Tenant) ([]controlplane.Tenant, error) {
 	ids := make([]string, len(rows))
 	for i, row := range rows {
 		ids[i] = row.ID
@@ -57,8 +67,7 @@ func assemble(ctx context.Context, client *ent.Client, rows []*ent.Tenant) ([]co
 	if err != nil {
 		return nil, fmt.Errorf("read placements: %w", err)
 	}
-	names, err := readNames(ctx, client, placements)
-	if err != nil {
+	if err := names.read(ctx, client, placements); err != nil {
 		return nil, err
 	}
 	byTenant := make(map[string]*ent.Placement, len(placements))
@@ -72,44 +81,54 @@ func assemble(ctx context.Context, client *ent.Client, rows []*ent.Tenant) ([]co
 	return nouns, nil
 }
 
-// lookup turns ids into the names that people use.
-type lookup struct{ clusters, databases, releases map[string]string }
-
-func readNames(ctx context.Context, client *ent.Client, placements []*ent.Placement) (lookup, error) {
-	names := lookup{map[string]string{}, map[string]string{}, map[string]string{}}
-	used := map[string]bool{}
+// read learns the names of clusters and releases, and of the databases of some
+// placements.
+func (names *lookup) read(ctx context.Context, client *ent.Client, placements []*ent.Placement) error {
+	if names.clusters == nil {
+		if err := names.readFew(ctx, client); err != nil {
+			return err
+		}
+	}
+	unknown := map[string]bool{}
 	for _, p := range placements {
-		used[p.DatabaseID] = true
+		if names.databases[p.DatabaseID] == "" {
+			unknown[p.DatabaseID] = true
+		}
 	}
-	var ids []string
-	for id := range used {
-		ids = append(ids, id)
+	if len(unknown) == 0 {
+		return nil
 	}
-	clusters, err := client.Cluster.Query().Select(cluster.FieldName).All(ctx)
+	databases, err := client.Database.Query().Where(database.IDIn(slices.Collect(maps.Keys(unknown))...)).Select(database.FieldName).All(ctx)
 	if err != nil {
-		return names, fmt.Errorf("read the clusters' names: %w", err)
-	}
-	databases, err := client.Database.Query().Where(database.IDIn(ids...)).Select(database.FieldName).All(ctx)
-	if err != nil {
-		return names, fmt.Errorf("read the databases' names: %w", err)
-	}
-	releases, err := client.Release.Query().Select(release.FieldName).All(ctx)
-	if err != nil {
-		return names, fmt.Errorf("read the releases' names: %w", err)
-	}
-	for _, c := range clusters {
-		names.clusters[c.ID] = c.Name
+		return fmt.Errorf("read the databases' names: %w", err)
 	}
 	for _, d := range databases {
 		names.databases[d.ID] = d.Name
 	}
+	return nil
+}
+
+// readFew reads what there is little of.
+func (names *lookup) readFew(ctx context.Context, client *ent.Client) error {
+	clusters, err := client.Cluster.Query().Select(cluster.FieldName).All(ctx)
+	if err != nil {
+		return fmt.Errorf("read the clusters' names: %w", err)
+	}
+	releases, err := client.Release.Query().Select(release.FieldName).All(ctx)
+	if err != nil {
+		return fmt.Errorf("read the releases' names: %w", err)
+	}
+	names.clusters, names.databases, names.releases = map[string]string{}, map[string]string{}, map[string]string{}
+	for _, c := range clusters {
+		names.clusters[c.ID] = c.Name
+	}
 	for _, r := range releases {
 		names.releases[r.ID] = r.Name
 	}
-	return names, nil
+	return nil
 }
 
-func noun(row *ent.Tenant, p *ent.Placement, names lookup) controlplane.Tenant {
+func noun(row *ent.Tenant, p *ent.Placement, names *lookup) controlplane.Tenant {
 	t := controlplane.Tenant{
 		ID: row.ID, Slug: row.Slug, State: row.State, Settled: row.Settled,
 		Isolation: row.Isolation, Region: row.Region, Tier: row.Tier, Labels: row.Labels,

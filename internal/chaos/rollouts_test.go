@@ -70,11 +70,23 @@ func (b *block) rests() (bool, error) {
 }
 
 // up takes all tenants to version 5, but for the sick one, which stays where it is.
-func (b *block) up() drill {
+func (b *block) up() drill { return b.upBy(nil) }
+
+// inWaves is up with a gate behind the first tenant.
+func (b *block) inWaves() drill {
+	d := b.upBy(&controlplane.Strategy{
+		Waves: []controlplane.Wave{{Name: "first", Match: `tenant.slug == "` + b.slugs[0] + `"`}, {Name: "rest"}},
+		Gates: []controlplane.Gate{{SQL: "SELECT true"}, {SQL: "SELECT true", On: controlplane.GateOnTenant}},
+	})
+	d.name = "rollout in waves"
+	return d
+}
+
+func (b *block) upBy(strategy *controlplane.Strategy) drill {
 	return drill{
 		name: "rollout",
 		start: func() {
-			r, err := b.StartRollout(b.t.Context(), controlplane.NewRollout{Release: "v2", BatchSize: 2})
+			r, err := b.StartRollout(b.t.Context(), controlplane.NewRollout{Release: "v2", BatchSize: 2, Strategy: strategy})
 			if err != nil {
 				b.t.Fatal(err)
 			}

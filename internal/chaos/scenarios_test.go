@@ -25,6 +25,10 @@ var scenarios = map[string]func(t *testing.T, like controlplane.NewTenant){
 		b := newBlock(t, like)
 		b.enumerate(b.up(), b.down())
 	},
+	"waves": func(t *testing.T, like controlplane.NewTenant) {
+		b := newBlock(t, like)
+		b.enumerate(b.inWaves(), b.down())
+	},
 	"promotion": func(t *testing.T, like controlplane.NewTenant) { // all get there, and new tenants start there
 		b := newBlock(t, like)
 		b.cure()
