@@ -140,7 +140,7 @@ func halt(s State) Decision {
 	case controlplane.OnErrorRollback:
 		return Decision{Undo: true, Reason: reason}
 	case controlplane.OnErrorRollbackWave:
-		return Decision{Undo: true, UndoWave: s.present(), Reason: reason}
+		return Decision{Undo: true, UndoWave: s.at(), Reason: reason}
 	}
 	return Decision{Become: controlplane.RolloutPaused, Reason: reason}
 }

@@ -50,6 +50,23 @@ func (s State) unpassed() *WaveState {
 	return nil
 }
 
+// at is the number of the wave that the rollout is at: the one that it has to
+// pass, or works on, or worked on last.
+func (s State) at() (number int) {
+	if w := s.unpassed(); w != nil {
+		return w.Number
+	}
+	if number = s.present(); number > 0 {
+		return number
+	}
+	for _, w := range s.Waves {
+		if w.Changed > 0 {
+			number = w.Number
+		}
+	}
+	return number
+}
+
 // interlude is what happens after a wave: it soaks, then the gates are asked one
 // after the other. What is not as a gate wants it pauses the rollout.
 func (s State) interlude(w WaveState) Decision {

@@ -121,6 +121,14 @@ func TestNextGoesWaveByWave(t *testing.T) {
 			with(inWaves(2), func(s *State) {
 				s.OnError, s.Budget, s.Counts = controlplane.OnErrorRollbackWave, &controlplane.Budget{Failures: 3, Ratio: 0.5}, counts(7, 0, 3)
 			}), Decision{Undo: true, UndoWave: 1, Reason: "3 failed, and on-error is rollback_wave: the budget is 3 failures or 50 % of the tenants"}},
+		"the wave is taken back whose last tenant it was, and not the next": {
+			with(inWaves(0, 3), func(s *State) {
+				s.OnError, s.Counts = controlplane.OnErrorRollbackWave, counts(3, 6, 1)
+			}), Decision{Undo: true, UndoWave: 1, Reason: "1 failed, and on-error is rollback_wave"}},
+		"the last wave is taken back when nothing is left to do": {
+			with(inWaves(0, 0), func(s *State) {
+				s.OnError, s.Counts, s.Waves[0].Passed = controlplane.OnErrorRollbackWave, counts(0, 9, 1), true
+			}), Decision{Undo: true, UndoWave: 2, Reason: "1 failed, and on-error is rollback_wave"}},
 		"so does their ratio": {
 			with(inWaves(2), func(s *State) {
 				s.OnError, s.Budget, s.Counts = controlplane.OnErrorPause, &controlplane.Budget{Failures: 30, Ratio: 0.2}, counts(8, 0, 2)

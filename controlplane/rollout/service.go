@@ -247,8 +247,8 @@ func unclaimed(ctx context.Context, tx *catalog.Tx, targets []frozen) error {
 	return nil
 }
 
-// Resume continues a paused rollout. The failures so far are forgiven: the
-// next one pauses it again.
+// Resume continues a paused rollout, or one that somebody wants to pause. The
+// failures so far are forgiven: the next one pauses it again.
 func (s *Service) Resume(ctx context.Context, by controlplane.Actor, id string) (*controlplane.Rollout, error) {
 	return s.restart(ctx, by, id, "rollout.resume", func(tx *catalog.Tx, row *ent.Rollout) error {
 		if row.State != controlplane.RolloutPaused {
@@ -296,6 +296,10 @@ func (s *Service) restart(ctx context.Context, by controlplane.Actor, id, action
 			return err
 		}
 		if err := s.guard.Permit(ctx, tx, by, action, id, nil); err != nil {
+			return err
+		}
+		if row.State == controlplane.RolloutRunning && row.Wanted == controlplane.RolloutPaused { // nothing has stopped yet
+			row, err = row.Update().SetWanted("").SetWantedBy("").Save(ctx)
 			return err
 		}
 		if err := f(tx, row); err != nil {

@@ -193,6 +193,12 @@ func TestPauseTakesEffectBeforeTheNextTenantAndAbortLeavesTheRest(t *testing.T) 
 	if _, err := p.PauseRollout(t.Context(), r.ID, controlplane.RolloutCommand{}); err != nil {
 		t.Fatal(err)
 	}
+	if resumed, err := p.ResumeRollout(t.Context(), r.ID); err == nil && (resumed.State != controlplane.RolloutRunning || resumed.Wanted != "") {
+		t.Fatalf("resumed before it paused, or at once after: %+v", resumed)
+	}
+	if _, err := p.PauseRollout(t.Context(), r.ID, controlplane.RolloutCommand{}); err != nil {
+		t.Fatal(err)
+	}
 	paused := p.Rested(r.ID)
 	if paused.State != controlplane.RolloutPaused || !strings.HasPrefix(paused.Reason, "paused by ") || paused.Counts[controlplane.TargetSucceeded] != 1 {
 		t.Fatalf("state %s (%s), counts %s", paused.State, paused.Reason, paused.Counts)
