@@ -298,7 +298,7 @@ func (s *Service) restart(ctx context.Context, by controlplane.Actor, id, action
 		if err := s.guard.Permit(ctx, tx, by, action, id, nil); err != nil {
 			return err
 		}
-		if row.State == controlplane.RolloutRunning && row.Wanted == controlplane.RolloutPaused { // nothing has stopped yet
+		if action == "rollout.resume" && row.State == controlplane.RolloutRunning && row.Wanted == controlplane.RolloutPaused { // nothing has stopped yet
 			row, err = row.Update().SetWanted("").SetWantedBy("").Save(ctx)
 			return err
 		}
