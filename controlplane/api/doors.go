@@ -95,6 +95,10 @@ func (s *server) setDefaultRelease(ctx context.Context, by controlplane.Actor, i
 	return s.Releases.SetDefault(ctx, by, in.Name, in.Body.Version, in.Body.DryRun)
 }
 
+func (s *server) rehearseRelease(ctx context.Context, by controlplane.Actor, in *namedBody[controlplane.RehearsalRequest]) (*controlplane.Rehearsal, error) {
+	return s.Releases.Rehearse(ctx, by, in.Name, in.Body)
+}
+
 func (s *server) startRollout(ctx context.Context, by controlplane.Actor, in *body[controlplane.NewRollout]) (*controlplane.Rollout, error) {
 	if in.Body.DryRun {
 		return nil, dryRunHere("/v1/rollouts")

@@ -31,3 +31,9 @@ func (c *Client) SetDefaultRelease(ctx context.Context, name, version string, dr
 	}{version, dryRun}
 	return call[*controlplane.Release](ctx, c, http.MethodPut, in("releases", name, "default"), nil, body)
 }
+
+// RehearseRelease runs versions of a release in a scratch database and tells
+// what was seen. It takes seconds.
+func (c *Client) RehearseRelease(ctx context.Context, name string, ask controlplane.RehearsalRequest) (*controlplane.Rehearsal, error) {
+	return call[*controlplane.Rehearsal](ctx, c, http.MethodPost, in("releases", name, "rehearse"), nil, ask)
+}

@@ -16,7 +16,7 @@
 //
 // May import: pg, the nouns, pgx, Atlas.
 //
-// Doors: Parse; Release.Apply, Revert, ComputeReverses, ApplyCatalog;
+// Doors: Parse; Release.Apply, Revert, ComputeReverses, Rehearse, ApplyCatalog;
 // CurrentVersion; LookAt, over a cluster's control login.
 //
 // Loops: none.

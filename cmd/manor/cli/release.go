@@ -18,7 +18,7 @@ func (a *app) releaseCommand() *cobra.Command {
 A release is a migration directory in Atlas's format, addressed by the hash of
 its content, down files included. Pushing one changes no tenant.`, "  manor release push migrations/tenant --name v2\n  manor release list")
 	cmd.Aliases = []string{"releases"}
-	cmd.AddCommand(a.releasePush(), a.releaseList(), a.releaseShow(), a.releaseDefault())
+	cmd.AddCommand(a.releasePush(), a.releaseList(), a.releaseShow(), a.releaseDefault(), a.releaseRehearse())
 	return cmd
 }
 
