@@ -34,6 +34,7 @@ type relation struct {
 	table  uint32 // of an index or an owned sequence; else 0
 	node   uint32 // its file; a rewrite gives it another
 	scans  int64  // from end to end, or by an index
+	writes int64  // rows that the transaction wrote or deleted; outside of one: 0
 	locked int    // strongest mode + 1 that this session holds; 0: none
 }
 
@@ -42,9 +43,9 @@ func (r relation) isTable() bool { return r.kind == "r" || r.kind == "m" }
 // relations reads those of the schema, and what is locked by this session.
 // Inside a transaction scans are counted by it, outside of one by the server.
 func (a *atlas) relations(ctx context.Context, inside bool) (map[uint32]relation, error) {
-	scans := "pg_stat_get_xact_numscans"
+	scans, writes := "pg_stat_get_xact_numscans", "pg_stat_get_xact_tuples_inserted(c.oid) + pg_stat_get_xact_tuples_updated(c.oid) + pg_stat_get_xact_tuples_deleted(c.oid)"
 	if !inside {
-		scans = "pg_stat_get_numscans"
+		scans, writes = "pg_stat_get_numscans", "0"
 		if _, err := a.conn.Exec(ctx, "SELECT pg_stat_force_next_flush()", unprepared); err != nil {
 			return nil, fmt.Errorf("flush the statistics: %w", err)
 		}
@@ -53,19 +54,19 @@ func (a *atlas) relations(ctx context.Context, inside bool) (map[uint32]relation
 			SELECT relation, max(array_position($2, mode)) AS mode FROM pg_locks
 			WHERE locktype = 'relation' AND granted AND pid = pg_backend_pid() GROUP BY relation)
 		SELECT c.oid, c.relname::text, c.relkind::text, coalesce(i.indrelid, d.refobjid, 0), coalesce(pg_relation_filenode(c.oid), 0),
-			coalesce(`+scans+`(c.oid), 0), coalesce(l.mode, 0)
+			coalesce(`+scans+`(c.oid), 0), coalesce(`+writes+`, 0), coalesce(l.mode, 0)
 		FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid LEFT JOIN locked l ON l.relation = c.oid
 		LEFT JOIN pg_depend d ON c.relkind = 'S' AND d.classid = 'pg_class'::regclass AND d.objid = c.oid
 			AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
 		WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)
-		UNION ALL SELECT relation, '', '', 0, 0, 0, mode FROM locked WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = relation)`,
+		UNION ALL SELECT relation, '', '', 0, 0, 0, 0, mode FROM locked WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = relation)`,
 		unprepared, a.schema, modeNames())
 	if err != nil {
 		return nil, fmt.Errorf("look at the relations of %s: %w", a.schema, err)
 	}
 	found := map[uint32]relation{}
 	var r relation
-	_, err = pgx.ForEachRow(rows, []any{&r.oid, &r.name, &r.kind, &r.table, &r.node, &r.scans, &r.locked}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&r.oid, &r.name, &r.kind, &r.table, &r.node, &r.scans, &r.writes, &r.locked}, func() error {
 		found[r.oid] = r
 		return nil
 	})
@@ -91,7 +92,8 @@ type observer struct {
 	held map[uint32]lock     // by the transaction, or the statement that ran outside of one
 	most map[uint32]int      // strongest mode of the whole file
 
-	inside bool // a transaction
+	inside bool  // a transaction
+	idle   []int // statements that were to write rows and wrote none
 }
 
 type lock struct{ mode, since int }
@@ -139,8 +141,32 @@ func (o *observer) seen(ctx context.Context, f *file, n int, held map[uint32]int
 	}
 	slices.Sort(seen.Rewrites)
 	slices.Sort(seen.Scans)
+	if inside && s.writes(seen.Locks) && written(now) == written(o.last) {
+		o.idle = append(o.idle, n)
+	}
 	o.last = now
 	return seen, nil
+}
+
+// written counts the rows that a transaction has written.
+func written(relations map[uint32]relation) (rows int64) {
+	for _, r := range relations {
+		rows += r.writes
+	}
+	return rows
+}
+
+// writes reports whether the statement means to write rows, by its words or,
+// where they do not tell, by the lock that it took for it.
+func (s *statement) writes(locks []controlplane.RehearsedLock) bool {
+	for _, words := range []string{"INSERT", "UPDATE", "DELETE", "MERGE"} {
+		if s.begins(words) || s.begins("WITH") && s.find(words) >= 0 {
+			return true
+		}
+	}
+	return (s.mode == ending || s.begins("SELECT")) && slices.ContainsFunc(locks, func(l controlplane.RehearsedLock) bool {
+		return l.Mode == "ROW EXCLUSIVE" && l.Since == 0
+	})
 }
 
 // locks are those that the statement took, and those it ran under because an

@@ -36,9 +36,6 @@ func (r *Release) Rehearse(ctx context.Context, scratch *pgx.Conn, schema, from,
 		return nil, err
 	}
 	defer h.close()
-	if _, err := send(ctx, scratch.PgConn(), rehearsalSettings); err != nil {
-		return nil, fmt.Errorf("prepare the rehearsal: %w", err)
-	}
 	h.applied = slices.Clone(r.files[:first])
 	for _, f := range h.applied {
 		if err := h.replay(ctx, f); err != nil {
@@ -60,9 +57,6 @@ func (r *Release) Rehearse(ctx context.Context, scratch *pgx.Conn, schema, from,
 	}
 	return versions, nil
 }
-
-// rehearsalSettings: nothing here has to survive a crash, or may take for ever.
-const rehearsalSettings = "SET synchronous_commit = off; SET statement_timeout = '30s'"
 
 // rehearsal is the scratch schema between two versions, with rows.
 type rehearsal struct {
@@ -99,10 +93,12 @@ func (h *rehearsal) version(ctx context.Context, f *file) (*controlplane.Rehears
 	if down == nil {
 		return v, h.rows.fill(ctx, allRows)
 	}
-	touched := watch.most
-	why, err := h.back(ctx, f, down, v, before, mid, touched)
+	why, err := h.back(ctx, f, down, v, before, mid, watch.most)
 	if err != nil {
 		return v, err
+	}
+	if why == "" && len(watch.idle) > 0 {
+		why = fmt.Sprintf("statement %d finds none of the generated rows to change", watch.idle[0])
 	}
 	v.Why, v.Proved = why, why == ""
 	return v, h.rows.fill(ctx, allRows)
@@ -125,6 +121,7 @@ func (h *rehearsal) firstUp(ctx context.Context, f *file, v *controlplane.Rehear
 		v.Refuses = attempt.refused
 		switch attempt.rows {
 		case allRows:
+			h.rows.expect(f)
 			err = h.rows.fill(ctx, allRows)
 		case tameRows:
 			err = h.fillFor(ctx, f)
@@ -295,26 +292,26 @@ func (f *file) txMode() string {
 // its statements do if somebody watches. What PostgreSQL refuses is a setback.
 func (h *rehearsal) run(ctx context.Context, f *file, watch *observer) ([]controlplane.RehearsedStatement, error) {
 	seen := []controlplane.RehearsedStatement{}
-	if f.alone {
+	each := func(run func(context.Context, *file, int, *observer) (controlplane.RehearsedStatement, error)) error {
 		for i := range f.statements {
-			s, err := h.alone(ctx, f, i+1, watch)
-			if err != nil {
-				return seen, err
-			}
-			seen = append(seen, s)
-		}
-		return seen, nil
-	}
-	return seen, h.transaction(ctx, f, watch, func() error {
-		for i := range f.statements {
-			s, err := h.one(ctx, f, i+1, watch)
+			s, err := run(ctx, f, i+1, watch)
 			if err != nil {
 				return err
 			}
 			seen = append(seen, s)
 		}
 		return nil
-	})
+	}
+	var err error
+	if f.alone {
+		err = each(h.alone)
+	} else {
+		err = h.transaction(ctx, f, watch, func() error { return each(h.one) })
+	}
+	if _, refused := errors.AsType[setback](err); err != nil && !refused {
+		return seen, err
+	}
+	return seen, cmp.Or(h.enter(ctx), err)
 }
 
 // alone runs a statement of a file without transaction: in one of its own, if

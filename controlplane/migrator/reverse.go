@@ -77,11 +77,21 @@ func openAtlas(ctx context.Context, scratch *pgx.Conn, schema string) (*atlas, e
 		return nil, fmt.Errorf("open Atlas's driver on %s: %w", config.Database, err)
 	}
 	a := &atlas{conn: scratch, schema: schema, db: db, driver: driver}
-	if _, err := scratch.Exec(ctx, "SET search_path = "+searchPath(schema)); err != nil {
+	if err := a.enter(ctx); err != nil {
 		a.close()
-		return nil, fmt.Errorf("enter scratch schema %s: %w", schema, err)
+		return nil, err
 	}
 	return a, nil
+}
+
+// enter makes the session what it was before a file changed it. Nothing here
+// has to survive a crash, or may take for ever.
+func (a *atlas) enter(ctx context.Context) error {
+	_, err := send(ctx, a.conn.PgConn(), "RESET ALL; DISCARD TEMP; SET synchronous_commit = off; SET statement_timeout = '30s'; SET search_path = "+searchPath(a.schema))
+	if err != nil {
+		return fmt.Errorf("enter scratch schema %s: %w", a.schema, err)
+	}
+	return nil
 }
 
 func (a *atlas) close() { _ = a.db.Close() }
@@ -96,7 +106,7 @@ func (a *atlas) replay(ctx context.Context, f *file) error {
 			return replayFailed(f, i+1, err)
 		}
 	}
-	return nil
+	return a.enter(ctx)
 }
 
 func replayFailed(f *file, statement int, err error) error {

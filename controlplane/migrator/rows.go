@@ -28,15 +28,18 @@ const (
 type rowKind uint8
 
 const (
-	tame  rowKind = iota
-	nulls         // NULL where it may be
-	low           // negative, empty, long ago
-	high          // large, long
-	twin          // like the first tame row, where that need not be unique
+	tame   rowKind = iota
+	nulls          // NULL where it may be
+	low            // negative, empty, long ago
+	high           // large, long
+	twin           // like the first tame row, where that need not be unique
+	worded         // with the words of the file that comes next
 )
 
 const (
-	tameCount   = 4   // rows a filling adds to a table
+	tameLeast   = 4   // rows a filling adds to a table
+	tameMost    = 12  // the same, where there is an enum of so many labels
+	mostWords   = 8   // rows with words of the next file
 	mostTries   = 400 // of values for a row until it satisfies all CHECKs
 	firstNumber = 1   // of a row; the numbers of a rehearsal never repeat
 )
@@ -49,6 +52,7 @@ type filler struct {
 	filled   map[string]string // table → its shape then
 	unfilled map[string]string // table → why
 	oids     map[string]uint32
+	words    []string // string constants by which the next file finds rows
 }
 
 func newFiller(a *atlas) *filler {
@@ -60,6 +64,24 @@ func newFiller(a *atlas) *filler {
 // forget is told that the schema was made anew.
 func (f *filler) forget() {
 	f.filled, f.unfilled, f.oids = map[string]string{}, map[string]string{}, map[string]uint32{}
+}
+
+// expect prepares for a file that looks for rows: its tables get more, with the
+// words that it uses.
+func (f *filler) expect(next *file) {
+	f.words = nil
+	for i := range next.statements {
+		s := &next.statements[i]
+		if s.begins("INSERT") && s.find("SELECT") < 0 || !s.writes(nil) && s.mode != ending {
+			continue
+		}
+		for _, t := range s.tokens {
+			if word := strings.Trim(t.text, "'"); t.plain() && word != "" && len(f.words) < mostWords && !slices.Contains(f.words, word) {
+				f.words = append(f.words, word)
+			}
+		}
+		maps.DeleteFunc(f.filled, func(name, _ string) bool { return s.names(name) })
+	}
 }
 
 // wanted lets the next filling add rows to tables that are as they were, given
@@ -141,7 +163,7 @@ func referredFirst(tables []*table) []*table {
 // can be had, if so.
 func (f *filler) fillTable(ctx context.Context, t *table, kinds rowKinds) (why string, err error) {
 	got, first := 0, f.next
-	for range tameCount {
+	for range t.tameRows() {
 		refused, err := f.insert(ctx, t, tame, first)
 		if err != nil {
 			return "", err
@@ -161,8 +183,23 @@ func (f *filler) fillTable(ctx context.Context, t *table, kinds rowKinds) (why s
 				return "", err
 			}
 		}
+		for _, word := range f.words {
+			t.word = word
+			if _, err := f.insert(ctx, t, worded, first); err != nil {
+				return "", err
+			}
+		}
 	}
 	return "", nil
+}
+
+// tameRows is how many it takes to meet every label of an enum.
+func (t *table) tameRows() int {
+	n := tameLeast
+	for _, c := range t.columns {
+		n = max(n, min(len(c.labels), tameMost))
+	}
+	return n
 }
 
 func whyRefused(refused *pgconn.PgError) string {
@@ -253,6 +290,8 @@ func (t *table) insertSQL(kind rowKind, n, first int, meek map[string]bool) stri
 		switch {
 		case k == nulls && !c.notNull:
 			value = "NULL"
+		case value == "" && k == worded && c.isText():
+			value = c.wrap(c.fit(t.word, number))
 		case value == "":
 			value = c.value(k, number)
 		}

@@ -24,6 +24,7 @@ type tableContents struct {
 
 type columnContents struct {
 	num      int16
+	counted  bool // filled from a sequence: made anew it may look the same by chance
 	sum      string
 	distinct int64 // values
 }
@@ -51,7 +52,7 @@ func (a *atlas) contents(ctx context.Context) (contents, error) {
 		t := c[name]
 		t.rows, t.sum = count, sum
 		for i, column := range t.sorted() {
-			t.columns[column] = columnContents{t.columns[column].num, sums[i], distinct[i]}
+			t.columns[column] = columnContents{t.columns[column].num, t.columns[column].counted, sums[i], distinct[i]}
 		}
 		return nil
 	})
@@ -63,8 +64,10 @@ func (a *atlas) contents(ctx context.Context) (contents, error) {
 
 // emptyContents are the tables and columns without their rows.
 func (a *atlas) emptyContents(ctx context.Context) (contents, error) {
-	rows, err := a.conn.Query(ctx, `SELECT c.oid, c.relname::text, coalesce(a.attnum, 0), coalesce(a.attname::text, '')
+	rows, err := a.conn.Query(ctx, `SELECT c.oid, c.relname::text, coalesce(a.attnum, 0), coalesce(a.attname::text, ''),
+			coalesce(a.attidentity <> '' OR pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%', false)
 		FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+		LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 		WHERE c.relkind = 'r' AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1)`, unprepared, a.schema)
 	if err != nil {
 		return nil, fmt.Errorf("read the tables of %s: %w", a.schema, err)
@@ -73,12 +76,13 @@ func (a *atlas) emptyContents(ctx context.Context) (contents, error) {
 	var oid uint32
 	var table, column string
 	var num int16
-	_, err = pgx.ForEachRow(rows, []any{&oid, &table, &num, &column}, func() error {
+	var counted bool
+	_, err = pgx.ForEachRow(rows, []any{&oid, &table, &num, &column, &counted}, func() error {
 		if c[table] == nil {
 			c[table] = &tableContents{oid: oid, columns: map[string]columnContents{}}
 		}
 		if num > 0 {
-			c[table].columns[column] = columnContents{num: num}
+			c[table].columns[column] = columnContents{num: num, counted: counted}
 		}
 		return nil
 	})
@@ -166,7 +170,7 @@ func (t *tableContents) lost(name string, between, again *tableContents) []strin
 		is, ok := again.columns[column]
 		same := ok && is.sum == c.sum
 		switch {
-		case !alive[c.num] && (!same || c.distinct < 2), !ok:
+		case !alive[c.num] && (!same || c.distinct < 2 || c.counted), !ok:
 			names = append(names, "column "+name+"."+column)
 		case !same && t.rows == again.rows:
 			names = append(names, "values of "+name+"."+column)

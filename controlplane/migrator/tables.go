@@ -17,6 +17,7 @@ type table struct {
 	columns []*column
 	foreign []foreignKey
 	checks  map[string][]string // columns of each CHECK constraint
+	word    string              // for the texts of a row
 }
 
 type foreignKey struct {

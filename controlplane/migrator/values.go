@@ -52,7 +52,7 @@ func (c *column) plain(n int) (text string, known bool) {
 	case "numeric":
 		return c.numeric(n), true
 	case "text", "varchar", "bpchar", "citext", "name":
-		return c.fit(fmt.Sprintf("%s %d", c.name, n), n), true
+		return c.fit(fmt.Sprintf("Some %s %d", c.name, n), n), true
 	case "char":
 		return string(rune('a' + n%26)), true
 	case "bool":
@@ -150,7 +150,7 @@ func (c *column) extreme(kind rowKind, n int) (text string, known bool) {
 	case c.isText() && kind == low:
 		return "", true
 	case c.isText():
-		return c.fit(strings.Repeat("long ", 60)+strconv.Itoa(n), n), true
+		return c.fit("  Größer' "+strings.Repeat("Long ", 50)+strconv.Itoa(n)+" ", n), true
 	}
 	return "", false
 }
@@ -208,14 +208,14 @@ func (c *column) fit(text string, n int) string {
 	if c.base == "name" {
 		size = 60
 	}
-	if len(text) <= size {
+	runes, tail := []rune(text), letters(n)
+	switch {
+	case len(runes) <= size:
 		return text
-	}
-	tail := letters(n)
-	if len(tail) >= size {
+	case len(tail) >= size:
 		return tail[len(tail)-size:]
 	}
-	return text[:size-len(tail)] + tail
+	return string(runes[:size-len(tail)]) + tail
 }
 
 // letters writes a number in lower case letters.
