@@ -47,7 +47,7 @@ var (
 		Targets: 220, Counts: controlplane.Counts{controlplane.TargetSucceeded: 219, controlplane.TargetFailed: 1}, CreatedBy: "user:root", CreatedAt: at, FinishedAt: &at}
 	newRollout = controlplane.NewRollout{Release: "r1", Version: "1", Select: "tenant.tier == 'a'", BatchSize: 5, Concurrency: 2, OnError: controlplane.OnErrorRollback}
 	planned    = controlplane.NewRollout{Release: "r1", DryRun: true}
-	ask        = controlplane.RehearsalRequest{From: "1", To: "7", Cluster: "east"}
+	asked      = controlplane.RehearsalRequest{From: "1", To: "7", Cluster: "east"}
 	rehearsal  = controlplane.Rehearsal{Release: "r1", To: "7", Cluster: "east", ServerVersion: 15, Versions: []controlplane.RehearsedVersion{{Version: "7", File: "7_a.sql", TxMode: "file",
 		Statements: []controlplane.RehearsedStatement{{Statement: 1, SQL: "DROP TABLE a", Locks: []controlplane.RehearsedLock{{Relation: "a", Mode: "ACCESS EXCLUSIVE"}}, Rewrites: []string{}, Scans: []string{}, InTransaction: true}},
 		Down:       controlplane.DownNone, Reverse: []string{}, Why: "DROP TABLE", LosesUp: []string{"table a"}, LosesDown: []string{}, Unfilled: []controlplane.UnfilledTable{}}}, DurationMS: 7}
@@ -131,9 +131,9 @@ var trips = []trip{
 		call: func(x context.Context, c *client.Client) (any, error) {
 			return returned(c.SetDefaultRelease(x, "r1", "7", true))
 		}},
-	{method: "RehearseRelease", door: "Releases.Rehearse", args: []any{"r1", ask}, answer: &rehearsal,
+	{method: "RehearseRelease", door: "Releases.Rehearse", args: []any{"r1", asked}, answer: &rehearsal,
 		call: func(x context.Context, c *client.Client) (any, error) {
-			return returned(c.RehearseRelease(x, "r1", ask))
+			return returned(c.RehearseRelease(x, "r1", asked))
 		}},
 
 	{method: "StartRollout", door: "Rollouts.Start", args: []any{newRollout}, answer: &rollout,

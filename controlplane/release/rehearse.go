@@ -1,8 +1,10 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,54 +35,41 @@ func (s *Service) Rehearse(ctx context.Context, by controlplane.Actor, name stri
 	if err != nil {
 		return nil, err
 	}
-	clusters, err := s.stages(ctx, release, ask.Cluster)
+	cluster, err := s.stage(ctx, release, ask.Cluster)
 	if err != nil {
 		return nil, err
 	}
+	rehearsal, err := s.rehearse(ctx, parsed, cluster, ask)
+	if err != nil {
+		return nil, err
+	}
+	rehearsal.Release = release.Name
+	return rehearsal, nil
+}
+
+// stage is the cluster to rehearse a release on: the one that is asked for, or
+// the first that is active, has the extensions and answers.
+func (s *Service) stage(ctx context.Context, release *controlplane.Release, name string) (*controlplane.Cluster, error) {
+	clusters, err := s.fleet.Clusters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	clusters = slices.DeleteFunc(clusters, func(c controlplane.Cluster) bool {
+		return name != "" && c.Name != name || name == "" && c.State != controlplane.ClusterActive
+	})
+	err = controlplane.Errorf(controlplane.Refused, "no cluster is active, so release %s cannot be rehearsed", release.Name).
+		WithHint("`manor cluster add` makes one known, `manor cluster set NAME --state active` opens one")
+	if name != "" {
+		err = controlplane.Errorf(controlplane.NotFound, "there is no cluster %s", name).WithHint("`manor cluster list` lists them")
+	}
+	down := s.fleet.Down(ctx, clusters)
 	for i := range clusters {
-		var rehearsal *controlplane.Rehearsal
-		rehearsal, err = s.rehearse(ctx, parsed, &clusters[i], ask)
-		if err == nil {
-			rehearsal.Release = release.Name
-			return rehearsal, nil
-		}
-		if controlplane.CodeOf(err) != controlplane.Unavailable || ctx.Err() != nil {
-			break
+		c := &clusters[i]
+		if err = cmp.Or(release.FitsOn(c), down[c.Name]); err == nil {
+			return c, nil
 		}
 	}
 	return nil, err
-}
-
-// stages are the clusters on which a release may be rehearsed: the one that is
-// asked for, or all active ones that fit it.
-func (s *Service) stages(ctx context.Context, release *controlplane.Release, name string) ([]controlplane.Cluster, error) {
-	all, err := s.fleet.Clusters(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var stages []controlplane.Cluster
-	var unfit error
-	for i := range all {
-		c := &all[i]
-		if name != "" && c.Name != name || name == "" && c.State != controlplane.ClusterActive {
-			continue
-		}
-		if err := release.FitsOn(c); err != nil {
-			unfit = err
-			continue
-		}
-		stages = append(stages, *c)
-	}
-	switch {
-	case stages != nil:
-		return stages, nil
-	case unfit != nil:
-		return nil, unfit
-	case name != "":
-		return nil, controlplane.Errorf(controlplane.NotFound, "there is no cluster %s", name).WithHint("`manor cluster list` lists them")
-	}
-	return nil, controlplane.Errorf(controlplane.Refused, "no cluster is active, so release %s cannot be rehearsed", release.Name).
-		WithHint("`manor cluster add` makes one known, `manor cluster set NAME --state active` opens one")
 }
 
 // rehearse does it on one cluster. What it answers is complete but for the
