@@ -1,7 +1,6 @@
 package migrator
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/pg"
@@ -24,11 +22,13 @@ import (
 // part of the answer, which ends with the first version that cannot run at all.
 func (r *Release) Rehearse(ctx context.Context, scratch *pgx.Conn, schema, from, to string) (versions []controlplane.RehearsedVersion, err error) {
 	defer recovered("rehearse the release", &err)
+	for _, version := range []string{from, to} {
+		if r.index(version) < -1 {
+			return nil, controlplane.Errorf(controlplane.NotFound, "the release holds no version %s", version)
+		}
+	}
 	first, last := r.index(from)+1, r.index(to)
-	switch {
-	case first < 0, last < -1:
-		return nil, controlplane.Errorf(controlplane.NotFound, "the release holds no version %s", named(cmp.Or(map[bool]string{true: from}[first < 0], to)))
-	case last+1 < first:
+	if last < first-1 {
 		return nil, controlplane.Errorf(controlplane.Invalid, "version %s comes before %s", named(to), from).WithHint("a rehearsal goes up")
 	}
 	h := &rehearsal{release: r}
@@ -77,31 +77,36 @@ func (h *rehearsal) version(ctx context.Context, f *file) (*controlplane.Rehears
 	v := &controlplane.RehearsedVersion{Version: f.version, File: f.name, TxMode: f.txMode(), Down: controlplane.DownNone,
 		Reverse: []string{}, LosesUp: []string{}, LosesDown: []string{}, Unfilled: []controlplane.UnfilledTable{}}
 	defer func() { v.DurationMS = time.Since(started).Milliseconds() }()
-	before, watch, err := h.firstUp(ctx, f, v)
+	b, watch, err := h.firstUp(ctx, f, v)
 	if err != nil || v.Refuses == controlplane.RefusesEverything {
 		return v, err
 	}
-	down, err := h.down(ctx, f, v, before)
-	if err != nil {
+	t := &trip{up: f, before: b, touched: watch.most, told: v}
+	if err := h.down(ctx, t); err != nil {
 		return v, err
 	}
-	mid, err := h.contents(ctx)
-	if err != nil {
+	if t.after, err = h.contents(ctx); err != nil {
 		return v, err
 	}
-	v.LosesUp = lost(before.rows, mid, mid.as(before.rows))
-	if down == nil {
-		return v, h.rows.fill(ctx, allRows)
+	v.LosesUp = lost(b.rows, t.after, t.after.as(b.rows))
+	if t.down == nil {
+		return v, nil
 	}
-	why, err := h.back(ctx, f, down, v, before, mid, watch.most)
-	if err != nil {
-		return v, err
-	}
+	why, err := h.back(ctx, t)
 	if why == "" && len(watch.idle) > 0 {
 		why = fmt.Sprintf("statement %d finds none of the generated rows to change", watch.idle[0])
 	}
 	v.Why, v.Proved = why, why == ""
-	return v, h.rows.fill(ctx, allRows)
+	return v, err
+}
+
+// trip is one file's way up and down.
+type trip struct {
+	up, down *file
+	before   before
+	after    contents       // the first up
+	touched  map[uint32]int // strongest mode + 1 in which up locked each relation
+	told     *controlplane.RehearsedVersion
 }
 
 // before is what a version found.
@@ -165,38 +170,38 @@ func (h *rehearsal) found(ctx context.Context, f *file) (b before, err error) {
 	return b, err
 }
 
-// down is the way back from a file that has just run, or nil and why not.
-func (h *rehearsal) down(ctx context.Context, f *file, v *controlplane.RehearsedVersion, b before) (*file, error) {
-	reverse, ok := h.release.Reverse(f.version)
-	if !ok && b.look == nil {
-		reverse = noReverse("%s", f.notAdditive())
+// down finds the way back from a file that has just run, or says why there is none.
+func (h *rehearsal) down(ctx context.Context, t *trip) error {
+	reverse, ok := h.release.Reverse(t.up.version)
+	if !ok && t.before.look == nil {
+		reverse = noReverse("%s", t.up.notAdditive())
 	} else if !ok {
 		var err error
-		if reverse, err = h.wayBack(ctx, f, *b.look); err != nil {
-			return nil, err
+		if reverse, err = h.wayBack(ctx, t.up, *t.before.look); err != nil {
+			return err
 		}
 	}
-	v.Down, v.Why = reverse.Kind, reverse.Reason
-	if reverse.Kind == controlplane.DownNone {
-		return nil, nil
+	if t.down = h.release.downs[t.up.version]; t.down == nil && reverse.Kind == controlplane.DownComputed {
+		var err error
+		if t.down, err = computedFile(t.up, reverse); err != nil {
+			reverse = noReverse("%v", err)
+		}
 	}
-	v.Reverse = append(v.Reverse, reverse.Statements...)
-	if down := h.release.downs[f.version]; down != nil {
-		return down, nil
-	}
-	return computedFile(f, reverse)
+	t.told.Down, t.told.Why = reverse.Kind, reverse.Reason
+	t.told.Reverse = append(t.told.Reverse, reverse.Statements...)
+	return nil
 }
 
 // back takes a version back and up again, and says why that proves nothing, or
 // "" if it does: once over the rows that it found, and once over rows written
 // after it.
-func (h *rehearsal) back(ctx context.Context, f, down *file, v *controlplane.RehearsedVersion, b before, mid contents, touched map[uint32]int) (string, error) {
+func (h *rehearsal) back(ctx context.Context, t *trip) (why string, err error) {
 	watch, err := h.observe(ctx)
 	if err != nil {
 		return "", err
 	}
-	if _, err := h.run(ctx, down, watch); err != nil {
-		return h.setBack(ctx, f, err, "the way back fails: %v")
+	if _, err := h.run(ctx, t.down, watch); err != nil {
+		return h.setBack(ctx, t.up, err, "the way back fails: %v")
 	}
 	again, err := h.contents(ctx)
 	if err != nil {
@@ -206,20 +211,20 @@ func (h *rehearsal) back(ctx context.Context, f, down *file, v *controlplane.Reh
 	if err != nil {
 		return "", err
 	}
-	v.LosesUp = lost(b.rows, mid, again)
-	if _, err := h.run(ctx, f, nil); err != nil {
-		return h.setBack(ctx, f, err, "it cannot go up again after the way back: %v")
+	t.told.LosesUp = lost(t.before.rows, t.after, again)
+	if _, err := h.run(ctx, t.up, nil); err != nil {
+		return h.setBack(ctx, t.up, err, "it cannot go up again after the way back: %v")
 	}
-	why, err := h.backFromLater(ctx, f, down, v, touched)
-	untold := h.untold(v, touched, watch.most)
-	switch {
-	case err != nil:
+	if why, err = h.backFromLater(ctx, t); err != nil {
 		return "", err
-	case print != b.print:
+	}
+	untold := h.untold(t.told.Unfilled, t.touched, watch.most)
+	switch {
+	case print != t.before.print:
 		return "the way back does not restore the schema", nil
-	case len(v.LosesUp) > 0:
-		return "the way back does not bring back: " + strings.Join(v.LosesUp, ", "), nil
-	case v.Refuses == controlplane.RefusesAll:
+	case len(t.told.LosesUp) > 0:
+		return "the way back does not bring back: " + strings.Join(t.told.LosesUp, ", "), nil
+	case t.told.Refuses == controlplane.RefusesAll:
 		return "it refuses every generated row, so nothing is known of rows", nil
 	case untold != "":
 		return untold, nil
@@ -229,8 +234,8 @@ func (h *rehearsal) back(ctx context.Context, f, down *file, v *controlplane.Reh
 
 // backFromLater takes a version back over rows that were written after it to
 // the tables it touched, and up again.
-func (h *rehearsal) backFromLater(ctx context.Context, f, down *file, v *controlplane.RehearsedVersion, touched map[uint32]int) (string, error) {
-	h.rows.wanted(touched)
+func (h *rehearsal) backFromLater(ctx context.Context, t *trip) (string, error) {
+	h.rows.wanted(t.touched)
 	if err := h.rows.fill(ctx, allRows); err != nil {
 		return "", err
 	}
@@ -238,20 +243,22 @@ func (h *rehearsal) backFromLater(ctx context.Context, f, down *file, v *control
 	if err != nil {
 		return "", err
 	}
-	if _, err := h.run(ctx, down, nil); err != nil {
-		return h.setBack(ctx, f, err, "the way back fails over rows written since: %v")
+	if _, err := h.run(ctx, t.down, nil); err != nil {
+		return h.setBack(ctx, t.up, err, "the way back fails over rows written since: %v")
 	}
 	mid, err := h.contents(ctx)
 	if err != nil {
 		return "", err
 	}
-	v.LosesDown = lost(later, mid, mid.as(later))
-	if _, err := h.run(ctx, f, nil); err != nil {
-		_, err = h.setBack(ctx, f, err, "%v") // other rows than tenants at the version before have: no finding
+	t.told.LosesDown = lost(later, mid, mid.as(later))
+	if _, err := h.run(ctx, t.up, nil); err != nil {
+		_, err = h.setBack(ctx, t.up, err, "%v") // other rows than tenants at the version before have: no finding
 		return "", err
 	}
 	again, err := h.contents(ctx)
-	v.LosesDown = lost(later, mid, again)
+	if err == nil {
+		t.told.LosesDown = lost(later, mid, again)
+	}
 	return "", err
 }
 
@@ -268,9 +275,9 @@ func (h *rehearsal) setBack(ctx context.Context, f *file, err error, format stri
 
 // untold names the tables that a version or its way back worked on though
 // nothing is known of their rows.
-func (h *rehearsal) untold(v *controlplane.RehearsedVersion, locked ...map[uint32]int) string {
+func (h *rehearsal) untold(unfilled []controlplane.UnfilledTable, locked ...map[uint32]int) string {
 	var names []string
-	for _, t := range v.Unfilled {
+	for _, t := range unfilled {
 		if slices.ContainsFunc(locked, func(most map[uint32]int) bool { return most[h.rows.oids[t.Table]] > 1 }) {
 			names = append(names, t.Table)
 		}
@@ -279,109 +286,4 @@ func (h *rehearsal) untold(v *controlplane.RehearsedVersion, locked ...map[uint3
 		return ""
 	}
 	return "no rows could be made up for table " + strings.Join(names, ", ")
-}
-
-func (f *file) txMode() string {
-	if f.alone {
-		return "none"
-	}
-	return "file"
-}
-
-// run runs a file, up or down, in its transaction if it has one, and tells what
-// its statements do if somebody watches. What PostgreSQL refuses is a setback.
-func (h *rehearsal) run(ctx context.Context, f *file, watch *observer) ([]controlplane.RehearsedStatement, error) {
-	seen := []controlplane.RehearsedStatement{}
-	each := func(run func(context.Context, *file, int, *observer) (controlplane.RehearsedStatement, error)) error {
-		for i := range f.statements {
-			s, err := run(ctx, f, i+1, watch)
-			if err != nil {
-				return err
-			}
-			seen = append(seen, s)
-		}
-		return nil
-	}
-	var err error
-	if f.alone {
-		err = each(h.alone)
-	} else {
-		err = h.transaction(ctx, f, watch, func() error { return each(h.one) })
-	}
-	if _, refused := errors.AsType[setback](err); err != nil && !refused {
-		return seen, err
-	}
-	return seen, cmp.Or(h.enter(ctx), err)
-}
-
-// alone runs a statement of a file without transaction: in one of its own, if
-// it can be.
-func (h *rehearsal) alone(ctx context.Context, f *file, n int, watch *observer) (s controlplane.RehearsedStatement, err error) {
-	mode := f.statements[n-1].mode
-	if mode == inside || mode == ending {
-		err = h.transaction(ctx, f, watch, func() error {
-			s, err = h.one(ctx, f, n, watch)
-			return err
-		})
-		if refused, ok := errors.AsType[setback](err); !ok || !outsideOnly[refused.SQLState] {
-			return s, err
-		}
-	}
-	if watch != nil {
-		s, err = watch.outside(ctx, f, n)
-	} else {
-		_, err = send(ctx, h.conn.PgConn(), f.statements[n-1].sql)
-	}
-	return s, asSetback(err, step{file: f, statement: n})
-}
-
-// outsideOnly are the SQLSTATEs of a statement that refuses the transaction
-// around it.
-var outsideOnly = map[string]bool{"25001": true, "2D000": true}
-
-// transaction runs f in a transaction, which it rolls back if f fails.
-func (h *rehearsal) transaction(ctx context.Context, f *file, watch *observer, run func() error) error {
-	conn := h.conn.PgConn()
-	if _, err := send(ctx, conn, "BEGIN ISOLATION LEVEL READ COMMITTED"); err != nil {
-		return err
-	}
-	if watch != nil {
-		if err := watch.begin(ctx, true); err != nil {
-			return err
-		}
-	}
-	err := run()
-	if err == nil {
-		_, err = send(ctx, conn, "COMMIT")
-		err = asSetback(err, step{file: f, commits: true})
-	}
-	if err == nil || h.conn.IsClosed() || conn.TxStatus() == 'I' {
-		return err
-	}
-	if _, rollback := send(ctx, conn, "ROLLBACK"); rollback != nil {
-		return rollback
-	}
-	return err
-}
-
-// one runs a statement in the transaction that is open.
-func (h *rehearsal) one(ctx context.Context, f *file, n int, watch *observer) (controlplane.RehearsedStatement, error) {
-	started := time.Now()
-	_, err := send(ctx, h.conn.PgConn(), f.statements[n-1].sql)
-	if err != nil || watch == nil {
-		return controlplane.RehearsedStatement{}, asSetback(err, step{file: f, statement: n})
-	}
-	return watch.seen(ctx, f, n, nil, time.Since(started))
-}
-
-// asSetback tells what PostgreSQL holds against a statement from what
-// keeps a rehearsal from being held.
-func asSetback(err error, at step) error {
-	refused, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || outcomeOf(refused, 0, time.Hour) != Failed {
-		return err
-	}
-	failure := describe(refused, at)
-	failure.Position = int(refused.Position)
-	return setback{failure}
 }
