@@ -268,7 +268,7 @@ func (o *observer) bar(ctx context.Context, other *pgx.Conn) (int, error) {
 }
 
 // follow steps back until the statement has ended, and returns the strongest
-// mode + 1 in which it was seen to hold, or to want, each relation.
+// mode + 1 in which it was seen to hold, or to want, each relation when stopped.
 func (o *observer) follow(ctx context.Context, other *pgx.Conn, barred int, ended <-chan struct{}) (map[uint32]int, error) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -278,7 +278,7 @@ func (o *observer) follow(ctx context.Context, other *pgx.Conn, barred int, ende
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("see which locks are waited for: %w", err)
-		case barred > 0 && forOther: // not for a lock of it, but for its end
+		case barred > 0 && (forOther || waits && barred == 1): // for its end, or for the last of its locks
 			barred, err = 0, exec(ctx, other, "ROLLBACK")
 		case barred > 0 && waits:
 			barred--
@@ -300,8 +300,9 @@ func exec(ctx context.Context, conn *pgx.Conn, sql string) error {
 	return err
 }
 
-// glance looks at the locks of the observed session, and tells whether it waits
-// for one, and whether for the end of another session.
+// glance tells whether the observed session waits for a lock, and whether for
+// the end of another session. What it holds and wants then goes into seen; what
+// it holds while nobody stops it would be there by chance.
 func (o *observer) glance(ctx context.Context, other *pgx.Conn, seen map[uint32]int) (waits, forOther bool, err error) {
 	rows, err := other.Query(ctx, `SELECT coalesce(relation, 0), coalesce(array_position($2, mode), 0), granted, locktype <> 'relation'
 		FROM pg_locks WHERE pid = $1 AND (locktype = 'relation' OR NOT granted)`, unprepared, o.conn.PgConn().PID(), modeNames())
@@ -311,12 +312,18 @@ func (o *observer) glance(ctx context.Context, other *pgx.Conn, seen map[uint32]
 	var relation uint32
 	var mode int
 	var granted, another bool
+	locked := map[uint32]int{}
 	_, err = pgx.ForEachRow(rows, []any{&relation, &mode, &granted, &another}, func() error {
 		waits, forOther = waits || !granted, forOther || another
 		if !another {
-			seen[relation] = max(seen[relation], mode)
+			locked[relation] = max(locked[relation], mode)
 		}
 		return nil
 	})
+	for relation, mode := range locked {
+		if waits {
+			seen[relation] = max(seen[relation], mode)
+		}
+	}
 	return waits, forOther, err
 }

@@ -207,7 +207,7 @@ func (h *rehearsal) back(ctx context.Context, t *trip) (why string, err error) {
 	if err != nil {
 		return "", err
 	}
-	print, err := pg.Fingerprint(ctx, h.conn, h.schema)
+	restored, err := pg.Fingerprint(ctx, h.conn, h.schema)
 	if err != nil {
 		return "", err
 	}
@@ -220,7 +220,7 @@ func (h *rehearsal) back(ctx context.Context, t *trip) (why string, err error) {
 	}
 	untold := h.untold(t.told.Unfilled, t.touched, watch.most)
 	switch {
-	case print != t.before.print:
+	case restored != t.before.print:
 		return "the way back does not restore the schema", nil
 	case len(t.told.LosesUp) > 0:
 		return "the way back does not bring back: " + strings.Join(t.told.LosesUp, ", "), nil
