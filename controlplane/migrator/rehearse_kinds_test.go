@@ -128,6 +128,8 @@ var rehearsed = map[string]struct {
 	"update no row at all": {change: "UPDATE notes SET body = '' WHERE id = -987654;", down: "SELECT 1;", doc: rowExclusive, way: "file", why: "statement 1 finds none of the generated rows to change"},
 	"update rows in a block, down does nothing": {change: "DO $$ BEGIN UPDATE notes SET votes = 1 WHERE votes IS NULL; END $$;", down: "SELECT 1;", doc: rowExclusive, scans: "notes", way: "file",
 		why: "does not bring back: values of notes.votes", up: "values of notes.votes", back: "values of notes.votes"},
+	"update rows with a word in a block, down does nothing": {change: "DO $x$ BEGIN UPDATE notes SET body = 'modern' WHERE body = 'legacy'; END $x$;", down: "SELECT 1;", doc: rowExclusive, scans: "notes", way: "file",
+		why: "does not bring back: values of notes.body", up: "values of notes.body", back: "values of notes.body"},
 	"update no row in a block":        {change: "DO $$ BEGIN UPDATE notes SET votes = 1 WHERE id = -987654; END $$;", down: "SELECT 1;", doc: rowExclusive, way: "file", why: "statement 1 finds none"},
 	"lower a text, down does nothing": {change: "UPDATE notes SET body = lower(body);", down: "SELECT 1;", doc: rowExclusive, scans: "notes", way: "file", why: "values of notes.body", up: "values of notes.body", back: "values of notes.body"},
 	"trim a text, down does nothing":  {change: "UPDATE notes SET body = trim(body);", down: "SELECT 1;", doc: rowExclusive, scans: "notes", way: "file", why: "values of notes.body", up: "values of notes.body", back: "values of notes.body"},

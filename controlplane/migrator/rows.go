@@ -75,13 +75,29 @@ func (f *filler) expect(next *file) {
 		if s.begins("INSERT") && s.find("SELECT") < 0 || !s.writes(nil) && s.mode != ending {
 			continue
 		}
-		for _, t := range s.tokens {
+		tokens := slices.Concat(s.tokens, s.inner())
+		for _, t := range tokens {
 			if word := strings.Trim(t.text, "'"); t.plain() && word != "" && len(f.words) < mostWords && !slices.Contains(f.words, word) {
 				f.words = append(f.words, word)
 			}
 		}
-		maps.DeleteFunc(f.filled, func(name, _ string) bool { return s.names(name) })
+		maps.DeleteFunc(f.filled, func(name, _ string) bool { return (&statement{tokens: tokens}).names(name) })
 	}
+}
+
+// inner are the tokens of the dollar-quoted body of a DO, as far as they can be read.
+func (s *statement) inner() (tokens []token) {
+	for _, t := range s.tokens {
+		if s.mode != ending || t.kind != text || t.text[0] != '$' {
+			continue
+		}
+		tag := strings.IndexByte(t.text[1:], '$') + 2
+		body, err := tokenize(t.text[tag : len(t.text)-tag])
+		if err == nil {
+			tokens = append(tokens, body...)
+		}
+	}
+	return tokens
 }
 
 // wanted lets the next filling add rows to tables that are as they were, given
@@ -170,7 +186,7 @@ func (f *filler) fillTable(ctx context.Context, t *table, kinds rowKinds) (why s
 		}
 		if refused == nil {
 			got++
-		} else if why = whyRefused(refused); got == 0 && refused.Code != "23505" {
+		} else if why = whyRefused(refused); got == 0 && refused.Code != "23505" && refused.Code != "23P01" {
 			return why, nil // the next ones would fare no better
 		}
 	}
