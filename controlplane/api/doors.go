@@ -107,6 +107,10 @@ func (s *server) diffRelease(ctx context.Context, by controlplane.Actor, in *bod
 	return s.Releases.Diff(ctx, by, in.Body)
 }
 
+func (s *server) rehearseRelease(ctx context.Context, by controlplane.Actor, in *namedBody[controlplane.RehearsalRequest]) (*controlplane.Rehearsal, error) {
+	return s.Releases.Rehearse(ctx, by, in.Name, in.Body)
+}
+
 func (s *server) startRollout(ctx context.Context, by controlplane.Actor, in *body[controlplane.NewRollout]) (*controlplane.Rollout, error) {
 	if in.Body.DryRun {
 		return nil, dryRunHere("/v1/rollouts")

@@ -38,6 +38,7 @@ type Releases interface {
 	Show(ctx context.Context, by controlplane.Actor, name string) (*controlplane.Release, error)
 	SetDefault(ctx context.Context, by controlplane.Actor, name, version string, dryRun bool) (*controlplane.Release, error)
 	Diff(ctx context.Context, by controlplane.Actor, n controlplane.NewDiff) (*controlplane.Diff, error)
+	Rehearse(ctx context.Context, by controlplane.Actor, name string, ask controlplane.RehearsalRequest) (*controlplane.Rehearsal, error)
 }
 
 // Rollouts is what the API asks of the room that owns rollouts and their targets.

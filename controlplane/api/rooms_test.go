@@ -120,6 +120,10 @@ func (r releases) List(_ ctx, by actor) ([]controlplane.Release, error) {
 func (r releases) Show(_ ctx, by actor, name string) (*controlplane.Release, error) {
 	return play[*controlplane.Release](r.script, "Releases.Show", by, name)
 }
+func (r releases) Rehearse(_ ctx, by actor, name string, ask controlplane.RehearsalRequest) (*controlplane.Rehearsal, error) {
+	return play[*controlplane.Rehearsal](r.script, "Releases.Rehearse", by, name, ask)
+}
+
 func (r releases) SetDefault(_ ctx, by actor, name, version string, dryRun bool) (*controlplane.Release, error) {
 	return play[*controlplane.Release](r.script, "Releases.SetDefault", by, name, version, dryRun)
 }

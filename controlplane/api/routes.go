@@ -51,6 +51,7 @@ func (s *server) routes() []route {
 		{get, "/v1/releases/{name}", "show-release", "Show a release", call(s.showRelease)},
 		{put, "/v1/releases/{name}/default", "set-default-release", "Let new tenants start at a release", call(s.setDefaultRelease)},
 		{post, "/v1/releases/diff", "diff-release", "Compute the migration that leads a directory to a desired schema", call(s.diffRelease)},
+		{post, "/v1/releases/{name}/rehearse", "rehearse-release", "Run a release in a scratch database and tell what was seen", call(s.rehearseRelease)},
 
 		{post, "/v1/rollouts", "start-rollout", "Start a rollout", call(s.startRollout)},
 		{post, "/v1/rollouts/plan", "plan-rollout", "Say what a rollout is going to do", call(s.planRollout)},

@@ -50,14 +50,18 @@ var (
 		Targets: 220, Counts: controlplane.Counts{controlplane.TargetSucceeded: 219, controlplane.TargetFailed: 1}, CreatedBy: "user:root", CreatedAt: at, FinishedAt: &at}
 	newRollout = controlplane.NewRollout{Release: "r1", Version: "1", Select: "tenant.tier == 'a'", BatchSize: 5, Concurrency: 2, OnError: controlplane.OnErrorRollback}
 	planned    = controlplane.NewRollout{Release: "r1", DryRun: true}
-	pin        = controlplane.PinRequest{Reason: "ticket", For: controlplane.Duration(time.Hour)}
-	command    = controlplane.RolloutCommand{Tenants: []string{"acme"}, Reason: "moves", DryRun: true}
-	strategy   = controlplane.Strategy{Name: "careful", Waves: []controlplane.Wave{{Name: "rest", Soak: controlplane.Duration(90 * time.Second)}}, Budget: &controlplane.Budget{Failures: 5}}
-	plan       = controlplane.RolloutPlan{Release: "r1", Version: "1", Tenants: 3, From: map[string]int{"": 3}, Clusters: map[string]int{"eu-1": 3}, Batches: 1, Versions: release.Versions, Skipped: results}
-	target     = controlplane.Target{Rollout: "r_ab", Tenant: "acme", Status: controlplane.TargetFailed, Attempts: 2, Batch: 1, Failure: failure, DurationMS: 12, UpdatedAt: at}
-	targets    = controlplane.TargetQuery{Status: controlplane.TargetNeedsAttention, Cursor: "c", Limit: 7}
-	back       = controlplane.RollbackPlan{Rollout: "r_ab", Tenants: 2, Versions: release.Versions, Irreversible: results}
-	status     = controlplane.FleetStatus{Tenants: 3, Behind: 1, States: map[controlplane.TenantState]int{controlplane.TenantActive: 3},
+	asked      = controlplane.RehearsalRequest{From: "1", To: "7", Cluster: "east"}
+	rehearsal  = controlplane.Rehearsal{Release: "r1", To: "7", Cluster: "east", ServerVersion: 15, Versions: []controlplane.RehearsedVersion{{Version: "7", File: "7_a.sql", TxMode: "file",
+		Statements: []controlplane.RehearsedStatement{{Statement: 1, SQL: "DROP TABLE a", Locks: []controlplane.RehearsedLock{{Relation: "a", Mode: "ACCESS EXCLUSIVE"}}, Rewrites: []string{}, Scans: []string{}, InTransaction: true}},
+		Down:       controlplane.DownNone, Reverse: []string{}, Why: "DROP TABLE", LosesUp: []string{"table a"}, LosesDown: []string{}, Unfilled: []controlplane.UnfilledTable{}}}, DurationMS: 7}
+	pin      = controlplane.PinRequest{Reason: "ticket", For: controlplane.Duration(time.Hour)}
+	command  = controlplane.RolloutCommand{Tenants: []string{"acme"}, Reason: "moves", DryRun: true}
+	strategy = controlplane.Strategy{Name: "careful", Waves: []controlplane.Wave{{Name: "rest", Soak: controlplane.Duration(90 * time.Second)}}, Budget: &controlplane.Budget{Failures: 5}}
+	plan     = controlplane.RolloutPlan{Release: "r1", Version: "1", Tenants: 3, From: map[string]int{"": 3}, Clusters: map[string]int{"eu-1": 3}, Batches: 1, Versions: release.Versions, Skipped: results}
+	target   = controlplane.Target{Rollout: "r_ab", Tenant: "acme", Status: controlplane.TargetFailed, Attempts: 2, Batch: 1, Failure: failure, DurationMS: 12, UpdatedAt: at}
+	targets  = controlplane.TargetQuery{Status: controlplane.TargetNeedsAttention, Cursor: "c", Limit: 7}
+	back     = controlplane.RollbackPlan{Rollout: "r_ab", Tenants: 2, Versions: release.Versions, Irreversible: results}
+	status   = controlplane.FleetStatus{Tenants: 3, Behind: 1, States: map[controlplane.TenantState]int{controlplane.TenantActive: 3},
 		Versions: []controlplane.VersionStatus{{Version: "1", Tenants: 3}}, Clusters: []controlplane.ClusterStatus{{Cluster: "eu-1", State: controlplane.ClusterActive, Versions: map[string]int{"1": 3}}}, Rollouts: []controlplane.Rollout{rollout}}
 	workers = []controlplane.Worker{{ID: "host/1-ab", Version: "v1", StartedAt: at, SeenAt: at, Silent: true, Batches: []controlplane.WorkerBatch{
 		{Rollout: "r_ab", Batch: 2, Cluster: "eu-1", Since: at, Targets: 20, Done: 3, InHand: []controlplane.InHand{{Tenant: "acme", Since: at}}}}}}
@@ -141,6 +145,10 @@ var trips = []trip{
 		}},
 	{method: "DiffRelease", door: "Releases.Diff", args: []any{newDiff}, answer: &computed,
 		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.DiffRelease(x, newDiff)) }},
+	{method: "RehearseRelease", door: "Releases.Rehearse", args: []any{"r1", asked}, answer: &rehearsal,
+		call: func(x context.Context, c *client.Client) (any, error) {
+			return returned(c.RehearseRelease(x, "r1", asked))
+		}},
 
 	{method: "StartRollout", door: "Rollouts.Start", args: []any{newRollout}, answer: &rollout,
 		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.StartRollout(x, newRollout)) }},

@@ -37,3 +37,9 @@ func (c *Client) SetDefaultRelease(ctx context.Context, name, version string, dr
 func (c *Client) DiffRelease(ctx context.Context, n controlplane.NewDiff) (*controlplane.Diff, error) {
 	return call[*controlplane.Diff](ctx, c, http.MethodPost, in("releases", "diff"), nil, n)
 }
+
+// RehearseRelease runs versions of a release in a scratch database and tells
+// what was seen. It takes seconds.
+func (c *Client) RehearseRelease(ctx context.Context, name string, ask controlplane.RehearsalRequest) (*controlplane.Rehearsal, error) {
+	return call[*controlplane.Rehearsal](ctx, c, http.MethodPost, in("releases", name, "rehearse"), nil, ask)
+}

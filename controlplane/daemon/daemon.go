@@ -68,6 +68,7 @@ type Daemon struct {
 	queue    *work.Queue
 	presence *work.Presence
 	handler  http.Handler
+	calls    *calls
 
 	stopWork context.CancelFunc
 	working  sync.WaitGroup
@@ -108,7 +109,7 @@ func New(ctx context.Context, c Config) (*Daemon, error) {
 	handler := api.New(api.Config{Fleet: clusters, Tenants: tenants, Releases: releases, Rollouts: rollouts,
 		Doctor: doctor.New(cat, clusters, releases, tenants, rollouts, c.Logger),
 		Events: event.NewLog(cat), Schema: schemaOf(cat), Version: c.Version, Logger: c.Logger})
-	return &Daemon{config: c, catalog: cat, fleet: clusters, rollouts: rollouts, queue: queue, presence: presence, handler: handler,
+	return &Daemon{config: c, catalog: cat, fleet: clusters, rollouts: rollouts, queue: queue, presence: presence, handler: handler, calls: newCalls(handler),
 		idle: make(chan struct{})}, nil
 }
 
@@ -199,7 +200,7 @@ func (d *Daemon) live(ctx context.Context) {
 func (d *Daemon) Handler() http.Handler { return d.handler }
 
 // Transport carries a client's requests to the API without a socket.
-func (d *Daemon) Transport() http.RoundTripper { return api.Transport(d.handler) }
+func (d *Daemon) Transport() http.RoundTripper { return api.Transport(d.calls) }
 
 // shutdownGrace is how long requests may take to end when serving does.
 const shutdownGrace = 5 * time.Second
@@ -252,10 +253,11 @@ func listen(path string) (net.Listener, error) {
 	return listener, nil
 }
 
-// Stop ends the work, letting the tenants in hand be finished while ctx lasts,
-// and closes what New opened.
+// Stop ends the calls and the work, letting the tenants in hand be finished
+// while ctx lasts, and closes what New opened.
 func (d *Daemon) Stop(ctx context.Context) error {
 	d.rollouts.Drain()
+	d.calls.close(ctx)
 	var errs *multierror.Error
 	if d.stopWork != nil {
 		d.stopWork()

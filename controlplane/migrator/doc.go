@@ -11,14 +11,17 @@
 // tells whether it was made or dropped; a DO or CALL that ends transactions
 // itself may run twice after a crash.
 //
+// A rehearsal runs a release in a scratch database, over rows it makes up, and
+// tells what each statement did and whether its way back is proved.
+//
 // Owns: how migration files are read, checked, sent and undone, and the rows of
 // Atlas's revision table. It is the only importer of Atlas.
 //
 // May import: pg, the nouns, pgx, Atlas.
 //
 // Doors: Parse; Lint, which needs no database; Release.Apply, Revert,
-// ComputeReverses, ApplyCatalog; ParseGoal and Goal.Diff, which writes the next
-// migration; CurrentVersion; LookAt, over a cluster's control login.
+// ComputeReverses, Rehearse, ApplyCatalog; ParseGoal and Goal.Diff, which writes
+// the next migration; CurrentVersion; LookAt, over a cluster's control login.
 //
 // Loops: none.
 package migrator

@@ -135,8 +135,8 @@ func truncates(l *linter, s *statement) []finding {
 	return all
 }
 
-// allRows finds writes to all rows in a transaction that holds locks of DDL.
-func allRows(l *linter, s *statement) []finding {
+// everyRow finds writes to all rows in a transaction that holds locks of DDL.
+func everyRow(l *linter, s *statement) []finding {
 	if !s.begins("UPDATE") && !s.begins("DELETE FROM") || s.atTop("WHERE") || l.sources[l.at].alone {
 		return nil
 	}

@@ -22,7 +22,7 @@ func found(code controlplane.WarningCode, at int, format string, args ...any) []
 
 // rules look at one statement each, and at what those before it have made.
 var rules = []func(*linter, *statement) []finding{
-	indexes, reindexes, alterations, rewrites, drops, truncates, allRows, enumValues, qualifiedNames,
+	indexes, reindexes, alterations, rewrites, drops, truncates, everyRow, enumValues, qualifiedNames,
 }
 
 // fresh reports whether what was made is empty when the statement in hand runs:

@@ -77,11 +77,21 @@ func openAtlas(ctx context.Context, scratch *pgx.Conn, schema string) (*atlas, e
 		return nil, fmt.Errorf("open Atlas's driver on %s: %w", config.Database, err)
 	}
 	a := &atlas{conn: scratch, schema: schema, db: db, driver: driver}
-	if _, err := scratch.Exec(ctx, "SET search_path = "+searchPath(schema)); err != nil {
+	if err := a.enter(ctx); err != nil {
 		a.close()
-		return nil, fmt.Errorf("enter scratch schema %s: %w", schema, err)
+		return nil, err
 	}
 	return a, nil
+}
+
+// enter makes the session what it was before a file changed it. Nothing here
+// has to survive a crash, or may take for ever.
+func (a *atlas) enter(ctx context.Context) error {
+	_, err := send(ctx, a.conn.PgConn(), "RESET ALL; DISCARD TEMP; SET synchronous_commit = off; SET jit = off; SET statement_timeout = '30s'; SET search_path = "+searchPath(a.schema))
+	if err != nil {
+		return fmt.Errorf("enter scratch schema %s: %w", a.schema, err)
+	}
+	return nil
 }
 
 func (a *atlas) close() { _ = a.db.Close() }
@@ -96,7 +106,7 @@ func (a *atlas) replay(ctx context.Context, f *file) error {
 			return replayFailed(f, i+1, err)
 		}
 	}
-	return nil
+	return a.enter(ctx)
 }
 
 func replayFailed(f *file, statement int, err error) error {
@@ -119,10 +129,8 @@ func failureIn(f *file, statement int, refused *pgconn.PgError) *controlplane.Fa
 // reverse replays a file and finds out how to undo it. The schema ends up as
 // after the file.
 func (a *atlas) reverse(ctx context.Context, f *file) (Reverse, error) {
-	for i, s := range f.statements {
-		if reason := s.notAdditive(); reason != "" {
-			return Reverse{Kind: controlplane.DownNone, Reason: fmt.Sprintf("statement %d: %s", i+1, reason)}, a.replay(ctx, f)
-		}
+	if reason := f.notAdditive(); reason != "" {
+		return noReverse("%s", reason), a.replay(ctx, f)
 	}
 	before, err := a.look(ctx)
 	if err != nil {
@@ -131,15 +139,39 @@ func (a *atlas) reverse(ctx context.Context, f *file) (Reverse, error) {
 	if err := a.replay(ctx, f); err != nil {
 		return Reverse{}, err
 	}
+	way, err := a.wayBack(ctx, f, before)
+	if err != nil || way.Kind == controlplane.DownNone {
+		return way, err
+	}
+	return a.prove(ctx, f, way, before)
+}
+
+func noReverse(format string, args ...any) Reverse {
+	return Reverse{Kind: controlplane.DownNone, Reason: fmt.Sprintf(format, args...)}
+}
+
+// notAdditive says why Atlas's diff cannot be trusted to undo the file, or nothing.
+func (f *file) notAdditive() string {
+	for i := range f.statements {
+		if reason := f.statements[i].notAdditive(); reason != "" {
+			return fmt.Sprintf("statement %d: %s", i+1, reason)
+		}
+	}
+	return ""
+}
+
+// wayBack computes what leads from the schema as it is, after a file, to what
+// was before. Nothing is proved of it.
+func (a *atlas) wayBack(ctx context.Context, f *file, before look) (Reverse, error) {
 	after, err := a.look(ctx)
 	if err != nil {
 		return Reverse{}, err
 	}
 	statements, err := a.diff(ctx, f, after, before)
 	if err != nil {
-		return Reverse{Kind: controlplane.DownNone, Reason: "Atlas finds no way back: " + err.Error()}, nil
+		return noReverse("Atlas finds no way back: %v", err), nil
 	}
-	return a.prove(ctx, f, statements, before)
+	return Reverse{Kind: controlplane.DownComputed, Statements: statements}, nil
 }
 
 // empty drops all that is in the schema.
@@ -151,12 +183,12 @@ func (a *atlas) empty(ctx context.Context) error {
 	return nil
 }
 
-// reset brings the schema to after a file from nothing.
-func (a *atlas) reset(ctx context.Context, f *file) error {
+// reset brings the schema to after the files applied, and more, from nothing.
+func (a *atlas) reset(ctx context.Context, more ...*file) error {
 	if err := a.empty(ctx); err != nil {
 		return err
 	}
-	for _, f := range append(slices.Clone(a.applied), f) {
+	for _, f := range append(slices.Clone(a.applied), more...) {
 		if err := a.replay(ctx, f); err != nil {
 			return err
 		}
@@ -204,20 +236,17 @@ func (a *atlas) plan(ctx context.Context, name string, changes []schema.Change, 
 
 // prove runs a reverse, compares with what was before, and brings the schema
 // back to after the file.
-func (a *atlas) prove(ctx context.Context, f *file, statements []string, before look) (Reverse, error) {
-	none := func(format string, args ...any) Reverse {
-		return Reverse{Kind: controlplane.DownNone, Reason: fmt.Sprintf(format, args...)}
-	}
-	if _, err := send(ctx, a.conn.PgConn(), "BEGIN;\n"+strings.Join(statements, "\n")+"\nCOMMIT"); err != nil {
+func (a *atlas) prove(ctx context.Context, f *file, way Reverse, before look) (Reverse, error) {
+	if _, err := send(ctx, a.conn.PgConn(), "BEGIN;\n"+strings.Join(way.Statements, "\n")+"\nCOMMIT"); err != nil {
 		_, rollback := send(ctx, a.conn.PgConn(), "ROLLBACK")
-		return none("the reverse that Atlas computes fails: %v", err), rollback
+		return noReverse("the reverse that Atlas computes fails: %v", err), rollback
 	}
 	found, err := pg.Fingerprint(ctx, a.conn, a.schema)
 	if err != nil {
 		return Reverse{}, err
 	}
 	if found != before.print {
-		return none("the reverse that Atlas computes does not restore the schema"), a.reset(ctx, f)
+		return noReverse("the reverse that Atlas computes does not restore the schema"), a.reset(ctx, f)
 	}
-	return Reverse{Kind: controlplane.DownComputed, Statements: statements}, a.replay(ctx, f)
+	return way, a.replay(ctx, f)
 }

@@ -4,6 +4,6 @@
 // Owns: Release, and the settings that say at which release new tenants start.
 // May import: credential and the rooms after it, and the ground. It lies below
 // tenant because a new tenant needs the default release.
-// Doors: Push, List, Show, SetDefault, Diff. [Service.Load] hands a parsed release to
+// Doors: Push, List, Show, SetDefault, Diff, Rehearse. [Service.Load] hands a parsed release to
 // the rooms above, once per process.
 package release

@@ -18,7 +18,7 @@ func (a *app) releaseCommand() *cobra.Command {
 A release is a migration directory in Atlas's format, addressed by the hash of
 its content, down files included. Pushing one changes no tenant.`, "  manor release lint migrations/tenant\n  manor release push migrations/tenant --name v2\n  manor release list")
 	cmd.Aliases = []string{"releases"}
-	cmd.AddCommand(a.releaseLint(), a.releaseDiff(), a.releasePush(), a.releaseList(), a.releaseShow(), a.releaseDefault())
+	cmd.AddCommand(a.releaseLint(), a.releaseDiff(), a.releaseRehearse(), a.releasePush(), a.releaseList(), a.releaseShow(), a.releaseDefault())
 	return cmd
 }
 

@@ -151,10 +151,28 @@ var documents = map[string]func(*render.Printer) error{
 	"fingerprints": func(p *render.Printer) error {
 		return p.Fingerprints([]controlplane.FingerprintGroup{{Version: "3", Server: 15, Fingerprint: release.Hash, Objects: 120, Tenants: 219, Examples: []string{"acme", "globex"}}})
 	},
-	"releases":       func(p *render.Printer) error { return p.Releases([]controlplane.Release{release}) },
-	"release":        func(p *render.Printer) error { return p.Release(&release) },
-	"lint":           func(p *render.Printer) error { return p.Lint(&lint, "migrations/tenant") },
-	"lint-since":     func(p *render.Printer) error { return p.Lint(&controlplane.Lint{Files: 2, Since: "1"}, ".") },
+	"releases":   func(p *render.Printer) error { return p.Releases([]controlplane.Release{release}) },
+	"release":    func(p *render.Printer) error { return p.Release(&release) },
+	"lint":       func(p *render.Printer) error { return p.Lint(&lint, "migrations/tenant") },
+	"lint-since": func(p *render.Printer) error { return p.Lint(&controlplane.Lint{Files: 2, Since: "1"}, ".") },
+	"rehearsal": func(p *render.Printer) error {
+		return p.Rehearsal(&controlplane.Rehearsal{
+			Release: "v2", From: "2", To: "5", Cluster: "east", ServerVersion: 18, DurationMS: 1240, Versions: []controlplane.RehearsedVersion{
+				{Version: "3", File: "3_stars.sql", TxMode: "file", Down: controlplane.DownComputed, Proved: true, Reverse: []string{"ALTER TABLE notes DROP COLUMN pinned;"}, LosesDown: []string{"column notes.pinned"},
+					Refuses: controlplane.RefusesSome, Failure: &controlplane.Failure{File: "3_stars.sql", Statement: 2, Message: "check constraint is violated by some row", SQLState: "23514"},
+					Statements: []controlplane.RehearsedStatement{
+						{Statement: 1, SQL: "ALTER TABLE notes ADD COLUMN pinned bool DEFAULT random() < 0.5;", InTransaction: true, Rewrites: []string{"notes"},
+							Locks: []controlplane.RehearsedLock{{Relation: "notes", Mode: "ACCESS EXCLUSIVE"}, {Relation: "tags", Mode: "SHARE"}, {Relation: "words", Mode: "SHARE"}}},
+						{Statement: 2, SQL: "-- größer\nALTER TABLE notes\n  ADD CONSTRAINT notes_größe_check CHECK (stars >= 0 AND stars <= 5);", InTransaction: true, Scans: []string{"notes", "tags"},
+							Locks: []controlplane.RehearsedLock{{Relation: "notes", Mode: "ACCESS EXCLUSIVE", Since: 1}}},
+					}},
+				{Version: "4", File: "4_index.sql", TxMode: "none", Down: controlplane.DownFile, Why: "the way back does not restore the schema", Unfilled: []controlplane.UnfilledTable{{Table: "shapes", Why: "no value"}},
+					Statements: []controlplane.RehearsedStatement{{Statement: 1, SQL: "CREATE INDEX CONCURRENTLY a ON notes (body)", Scans: []string{"notes"}, Locks: []controlplane.RehearsedLock{{Relation: "notes", Mode: "SHARE UPDATE EXCLUSIVE"}}}}},
+				{Version: "5", File: "5_drop.sql", TxMode: "file", Down: controlplane.DownNone, Why: "statement 1: DROP TABLE is not additive DDL on tables", LosesUp: []string{"table tags", "values of notes.body"},
+					Statements: []controlplane.RehearsedStatement{{Statement: 1, SQL: "DROP TABLE tags", InTransaction: true}}},
+			},
+		})
+	},
 	"release-pushed": func(p *render.Printer) error { return p.ReleaseDone(&release, "pushed") },
 	"release-in-sync": func(p *render.Printer) error {
 		return p.Diff(&controlplane.Diff{InSync: true, Complete: true}, "migrations/tenant", "schema/tenant.sql", false)

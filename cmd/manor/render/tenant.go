@@ -182,8 +182,10 @@ func excerpt(sql string, position int) string {
 
 // oneLine is a statement without its comment lines and line breaks, cut where
 // it is long.
-func oneLine(sql string) string {
-	const most = 120 // characters
+func oneLine(sql string) string { return lineOf(sql, 120) }
+
+// lineOf is oneLine of at most so many characters.
+func lineOf(sql string, most int) string {
 	var words []string
 	for line := range strings.SplitSeq(sql, "\n") {
 		if !strings.HasPrefix(strings.TrimSpace(line), "--") {
