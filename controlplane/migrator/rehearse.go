@@ -85,12 +85,12 @@ func (h *rehearsal) version(ctx context.Context, f *file) (*controlplane.Rehears
 	if err := h.down(ctx, t); err != nil {
 		return v, err
 	}
-	if t.after, err = h.contents(ctx); err != nil {
+	if t.down == nil {
+		v.LosesUp, err = h.gone(ctx, b.rows, nil)
 		return v, err
 	}
-	v.LosesUp = lost(b.rows, t.after, t.after.as(b.rows))
-	if t.down == nil {
-		return v, nil
+	if t.after, err = h.emptyContents(ctx); err != nil {
+		return v, err
 	}
 	why, err := h.back(ctx, t)
 	if why == "" && len(watch.idle) > 0 {
@@ -201,6 +201,7 @@ func (h *rehearsal) back(ctx context.Context, t *trip) (why string, err error) {
 		return "", err
 	}
 	if _, err := h.run(ctx, t.down, watch); err != nil {
+		t.told.LosesUp, err = h.gone(ctx, t.before.rows, err)
 		return h.setBack(ctx, t.up, err, "the way back fails: %v")
 	}
 	again, err := h.contents(ctx)
@@ -246,13 +247,13 @@ func (h *rehearsal) backFromLater(ctx context.Context, t *trip) (string, error) 
 	if _, err := h.run(ctx, t.down, nil); err != nil {
 		return h.setBack(ctx, t.up, err, "the way back fails over rows written since: %v")
 	}
-	mid, err := h.contents(ctx)
+	mid, err := h.emptyContents(ctx)
 	if err != nil {
 		return "", err
 	}
-	t.told.LosesDown = lost(later, mid, mid.as(later))
-	if _, err := h.run(ctx, t.up, nil); err != nil {
-		_, err = h.setBack(ctx, t.up, err, "%v") // other rows than tenants at the version before have: no finding
+	if _, err := h.run(ctx, t.up, nil); err != nil { // over other rows than tenants have there: no finding
+		t.told.LosesDown, err = h.gone(ctx, later, err)
+		_, err = h.setBack(ctx, t.up, err, "%v")
 		return "", err
 	}
 	again, err := h.contents(ctx)
@@ -260,6 +261,19 @@ func (h *rehearsal) backFromLater(ctx context.Context, t *trip) (string, error) 
 		t.told.LosesDown = lost(later, mid, again)
 	}
 	return "", err
+}
+
+// gone names what of before is not there now, and passes on a setback that left
+// the schema as it is.
+func (h *rehearsal) gone(ctx context.Context, before contents, err error) ([]string, error) {
+	if _, refused := errors.AsType[setback](err); err != nil && !refused {
+		return []string{}, err
+	}
+	now, failed := h.contents(ctx)
+	if failed != nil {
+		return []string{}, failed
+	}
+	return lost(before, now, now.as(before)), err
 }
 
 // setBack brings the schema to after a file once a refusal has left it

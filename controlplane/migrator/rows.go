@@ -100,10 +100,15 @@ func (s *statement) inner() (tokens []token) {
 	return tokens
 }
 
-// wanted lets the next filling add rows to tables that are as they were, given
-// by their strongest locks.
+// wanted lets the next filling add rows to tables that look as they did but
+// may hold others now, given by their strongest locks: their rows were written,
+// or the table altered. The locks between are those of indexes, triggers, and
+// foreign keys to a table.
 func (f *filler) wanted(touched map[uint32]int) {
-	maps.DeleteFunc(f.filled, func(name, _ string) bool { return touched[f.oids[name]] > 1 })
+	maps.DeleteFunc(f.filled, func(name, _ string) bool {
+		mode := touched[f.oids[name]]
+		return mode == 1+strength("ROW EXCLUSIVE") || mode >= 1+strength("EXCLUSIVE")
+	})
 }
 
 func (f *filler) unfilledTables() []controlplane.UnfilledTable {
@@ -273,6 +278,15 @@ func (t *table) yield(columns []string, kind rowKind, meek map[string]bool) bool
 			return true
 		}
 	}
+	levelled := false
+	for _, c := range t.columns {
+		if slices.Contains(columns, c.name) && !c.level {
+			c.level, levelled = true, true
+		}
+	}
+	if levelled {
+		return true
+	}
 	for _, c := range t.columns { // an odometer over the columns of the CHECK
 		if !slices.Contains(columns, c.name) || c.auto || t.refers(c.name) {
 			continue
@@ -309,7 +323,7 @@ func (t *table) insertSQL(kind rowKind, n, first int, meek map[string]bool) stri
 		case value == "" && k == worded && c.isText():
 			value = c.wrap(c.fit(t.word, number))
 		case value == "":
-			value = c.value(k, number)
+			value = c.value(k, number+c.apart())
 		}
 		columns, values = append(columns, pg.Quote(c.name)), append(values, value)
 	}

@@ -98,17 +98,18 @@ func (t *tableContents) sorted() []string { return slices.Sorted(maps.Keys(t.col
 // checksumSQL selects the checksums of one table: sums of hashes, which need
 // no order.
 func checksumSQL(table string, columns []string) string {
-	var texts, aliases, sums, vary []string
+	var hashes, aliases, sums, vary []string
 	for i, c := range columns {
 		alias := fmt.Sprintf("c%d", i)
-		texts = append(texts, fmt.Sprintf(`coalesce('v' || %s::text, '-') COLLATE "C" AS %s`, pg.Quote(c), alias))
+		hashes = append(hashes, fmt.Sprintf(`hashtextextended(coalesce('v' || %s::text, '-') COLLATE "C", 0)::numeric AS %s`, pg.Quote(c), alias))
 		aliases = append(aliases, alias)
-		sums = append(sums, "coalesce(sum(hashtextextended("+alias+", 0))::text, '')")
-		vary = append(vary, "coalesce(min("+alias+") <> max("+alias+"), false)")
+		sums = append(sums, "coalesce(sum("+alias+")::text, '')")
+		vary = append(vary, "coalesce(sum("+alias+") <> min("+alias+") * count(*), false)")
 	}
+	// OFFSET 0 keeps the hashes from being computed anew for each aggregate.
 	return fmt.Sprintf(`(SELECT %s::text, count(*), coalesce(sum(hashtextextended(ROW(%s)::text COLLATE "C", 0))::text, ''),
-		ARRAY[%s]::text[], ARRAY[%s]::bool[] FROM (SELECT %s FROM ONLY %s) t)`,
-		pg.Literal(table), strings.Join(aliases, ", "), strings.Join(sums, ", "), strings.Join(vary, ", "), strings.Join(texts, ", "), pg.Quote(table))
+		ARRAY[%s]::text[], ARRAY[%s]::bool[] FROM (SELECT %s FROM ONLY %s OFFSET 0) t)`,
+		pg.Literal(table), strings.Join(aliases, ", "), strings.Join(sums, ", "), strings.Join(vary, ", "), strings.Join(hashes, ", "), pg.Quote(table))
 }
 
 // lost names the data of before that is not there again in after, by way of

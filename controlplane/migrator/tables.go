@@ -42,6 +42,15 @@ type column struct {
 	unique   bool     // part of a unique index
 	hints    []string // definitions of the CHECKs that it has a part in
 	pick     int      // which candidate is in use
+	level    bool     // its values are those of the columns beside it, as a CHECK may want
+}
+
+// apart keeps the values of a row apart, so that none can stand for another.
+func (c *column) apart() int {
+	if c.level {
+		return 0
+	}
+	return 17 * c.num
 }
 
 // shape tells whether rows that were made up say something about a table still.

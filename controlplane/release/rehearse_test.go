@@ -6,14 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/controlplanetest"
 	"github.com/manorhq/manor/internal/pgtest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestRehearsalTellsOfEveryVersionAndLeavesNothing: neither a database on the
 // cluster nor a row in the catalog.
