@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -120,9 +121,12 @@ type NewRollout struct {
 	DryRun      bool    `json:"dry_run,omitempty"`
 	// What is given above goes before what the strategy says.
 	Strategy *Strategy `json:"strategy,omitempty"`
-	Keep     bool      `json:"keep,omitempty"`         // of a plan: under an id, to be started later
-	Plan     string    `json:"plan,omitempty"`         // id of a kept plan, in place of all the rest: refused if the fleet has moved since
-	UseNamed string    `json:"use_strategy,omitempty"` // one that is kept, by its name
+	Keep     bool      `json:"keep,omitempty"`   // of a plan: rehearsed and under an id, to be started later
+	Unseen   bool      `json:"unseen,omitempty"` // of a kept plan: without a rehearsal
+	// Of the start of a plan: although the way back of some versions is not proved.
+	AllowUnproved bool   `json:"allow_unproved,omitempty"`
+	Plan          string `json:"plan,omitempty"`         // id of a kept plan, in place of all the rest: refused if the fleet has moved since
+	UseNamed      string `json:"use_strategy,omitempty"` // one that is kept, by its name
 }
 
 // Defaults and bounds of a rollout's size.
@@ -176,7 +180,8 @@ func (n *NewRollout) Validate() error {
 // PlannedWave is a wave as a plan has it.
 type PlannedWave struct {
 	Name     string         `json:"name"`
-	Tenants  int            `json:"tenants"` // to be changed in it
+	Tenants  int            `json:"tenants"`            // to be changed in it
+	TakesMS  int64          `json:"takes_ms,omitempty"` // about, by the rehearsal or what these versions took before; without soak
 	Clusters map[string]int `json:"clusters"`
 	First    []string       `json:"first"` // slugs of some of them
 	Soak     Duration       `json:"soak,omitempty"`
@@ -195,11 +200,29 @@ type RolloutPlan struct {
 	Waves    []PlannedWave  `json:"waves"`
 	Batches  int            `json:"batches"`
 	Versions []Version      `json:"versions"` // that will run, of any tenant
-	Skipped  []TenantResult `json:"skipped"`  // selected but not migratable, with the reason
+	Warnings []Warning      `json:"warnings,omitempty"`
+	// Of a kept plan: what was seen when the versions ran in a scratch database,
+	// from each version that tenants are at.
+	Rehearsals []Rehearsal    `json:"rehearsals,omitempty"`
+	Skipped    []TenantResult `json:"skipped"` // selected but not migratable, with the reason
 }
 
 // ToChange is how many tenants a plan changes.
 func (p *RolloutPlan) ToChange() int { return p.Tenants - p.Current - len(p.Skipped) }
+
+// Unproved names the versions of which it was not seen that they can be taken
+// back without loss.
+func (p *RolloutPlan) Unproved() []string {
+	why := map[string]string{}
+	for _, r := range p.Rehearsals {
+		for _, v := range r.Versions {
+			if !v.Proved {
+				why[v.File] = v.File + ": " + v.Why
+			}
+		}
+	}
+	return slices.Sorted(maps.Values(why))
+}
 
 // RolloutCommand is what pause, abort, approve and skip take.
 type RolloutCommand struct {

@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
@@ -28,10 +30,97 @@ func (s *Service) Plan(ctx context.Context, by controlplane.Actor, n controlplan
 		return nil, err
 	}
 	plan := describe(r, n, targets)
+	if plan.ToChange() > 0 {
+		if plan.Warnings, err = s.releases.Warnings(ctx, r.ID, lowestOf(targets, n.Version), n.Version); err != nil {
+			return nil, err
+		}
+	}
 	if !n.Keep {
 		return plan, nil
 	}
+	if !n.Unseen {
+		if err := s.rehearse(ctx, r, n, targets, plan); err != nil {
+			return nil, err
+		}
+	}
 	return plan, s.keepPlan(ctx, by, n, plan, targets)
+}
+
+// lowestOf is the lowest version that a tenant to be changed is at.
+func lowestOf(targets []frozen, version string) string {
+	for _, t := range targets {
+		if !t.status.Done() {
+			version = min(version, t.tenant.Version)
+		}
+	}
+	return version
+}
+
+// rehearse adds to a plan what is seen when its versions run in a scratch
+// database: on a cluster of each major version of PostgreSQL, from each version
+// that tenants there are at.
+func (s *Service) rehearse(ctx context.Context, r *controlplane.Release, n controlplane.NewRollout, targets []frozen, plan *controlplane.RolloutPlan) error {
+	clusters, err := s.fleet.Clusters(ctx)
+	if err != nil {
+		return err
+	}
+	type scene struct {
+		major int
+		from  string
+	}
+	on := map[scene]*controlplane.Cluster{}
+	for _, t := range targets {
+		if t.status.Done() {
+			continue
+		}
+		i := slices.IndexFunc(clusters, func(c controlplane.Cluster) bool { return c.ID == t.tenant.Placement.ClusterID })
+		on[scene{clusters[i].Version / 10000, t.tenant.Version}] = &clusters[i]
+	}
+	scenes := slices.SortedFunc(maps.Keys(on), func(a, b scene) int { return cmp.Or(cmp.Compare(a.major, b.major), cmp.Compare(a.from, b.from)) })
+	for _, at := range scenes {
+		seen, err := s.releases.Rehearsed(ctx, r, controlplane.RehearsalRequest{From: at.from, To: n.Version}, on[at])
+		if err != nil {
+			return err
+		}
+		plan.Rehearsals = append(plan.Rehearsals, *seen)
+		for _, v := range seen.Versions {
+			if i := slices.IndexFunc(plan.Versions, func(p controlplane.Version) bool { return p.Version == v.Version }); i >= 0 && plan.Versions[i].Down == controlplane.DownUnknown {
+				plan.Versions[i].Down = v.Down
+			}
+		}
+	}
+	return s.estimate(ctx, r, n, plan)
+}
+
+// estimate says about how long each wave takes: by what tenants took that went
+// to this version before or, if there are none, by the rehearsal.
+func (s *Service) estimate(ctx context.Context, r *controlplane.Release, n controlplane.NewRollout, plan *controlplane.RolloutPlan) error {
+	var each float64 // ms
+	err := s.cat.Pool().QueryRow(ctx, `SELECT coalesce(avg(t.duration_ms), 0)::float8 FROM targets t JOIN rollouts o ON o.id = t.rollout_id
+		WHERE o.release_id = $1 AND o.version = $2 AND t.status = 'succeeded'`, r.ID, n.Version).Scan(&each)
+	if err != nil {
+		return fmt.Errorf("read what release %s took before: %w", r.Name, err)
+	}
+	if each == 0 {
+		for _, seen := range plan.Rehearsals {
+			sum := 0.0
+			for _, v := range seen.Versions {
+				for _, st := range v.Statements {
+					sum += float64(st.DurationMS)
+				}
+			}
+			each = max(each, sum, 1)
+		}
+	}
+	for i := range plan.Waves {
+		w := &plan.Waves[i]
+		atOnce := min(n.Concurrency, w.Tenants)
+		if n.PerCluster > 0 {
+			atOnce = min(atOnce, n.PerCluster*len(w.Clusters))
+		}
+		w.TakesMS = int64(float64(w.Tenants) * each / float64(max(1, atOnce)))
+	}
+	return nil
 }
 
 func (s *Service) keepPlan(ctx context.Context, by controlplane.Actor, n controlplane.NewRollout, plan *controlplane.RolloutPlan, targets []frozen) error {
@@ -65,9 +154,13 @@ func (s *Service) usePlan(ctx context.Context, n *controlplane.NewRollout) (*ent
 	if err != nil {
 		return nil, fmt.Errorf("read plan %s: %w", n.Plan, err)
 	}
-	id := n.Plan
+	if unproved := kept.Plan.Unproved(); len(unproved) > 0 && !n.AllowUnproved {
+		return nil, controlplane.Errorf(controlplane.Refused, "the way back is not proved of %s", strings.Join(unproved, "; ")).
+			WithHint("write a down file that brings the data back, or start it with --allow-unproved")
+	}
+	id, allow := n.Plan, n.AllowUnproved
 	*n = kept.Request
-	n.Plan = id
+	n.Plan, n.AllowUnproved = id, allow
 	return kept, nil
 }
 

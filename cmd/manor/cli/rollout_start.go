@@ -80,6 +80,7 @@ between them, and how many may fail: see "manor strategy".`,
 	}
 	flags := a.registerRollout(cmd)
 	cmd.Flags().StringVar(&flags.Plan, "plan", "", "`id` of a plan, in place of everything else: \"manor rollout plan\"")
+	cmd.Flags().BoolVar(&flags.AllowUnproved, "allow-unproved", false, "start a plan although the way back of some versions is not proved")
 	wait := cmd.Flags().Bool("wait", false, "wait until the rollout rests (always, without a service)")
 	dryRun := dryRunFlag(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
@@ -108,13 +109,17 @@ func (a *app) rolloutPlan() *cobra.Command {
 		Use:   "plan --release NAME",
 		Short: "Say what a rollout is going to do",
 		Long: `Say what a rollout is going to do, and change nothing: which tenants from which
-versions, in which waves, by which files. The plan is kept under an id by which
+versions, in which waves, by which files. The files are rehearsed: in a scratch
+database with generated rows on a cluster of each PostgreSQL version, from each
+version that tenants are at. So it says what each statement locks, rewrites and
+scans, and whether the way back is proved. The plan is kept under an id by which
 it can be started: that is refused if the fleet has moved by then.`,
 		Example: `  manor rollout plan --release v2
   manor rollout plan --release v2 -f strategy.yaml -o json | jq -r .id`,
 		Args: args(0, 0, ""),
 	}
 	flags := a.registerRollout(cmd)
+	cmd.Flags().BoolVar(&flags.Unseen, "no-rehearsal", false, "rehearse nothing, which takes seconds for releases of many versions")
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		n, err := flags.wanted(a, cmd)
 		if err != nil {

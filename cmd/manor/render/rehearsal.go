@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,40 @@ func (p *Printer) Rehearsal(r *controlplane.Rehearsal) error {
 		}
 		return blocks(parts...)
 	})
+}
+
+// seen shows what the rehearsals of a plan saw. Those from later versions say
+// nothing new of what one from before them has shown.
+func (p *Printer) seen(plan *controlplane.RolloutPlan) string {
+	var parts []string
+	shown := map[string]bool{}
+	for i := range plan.Rehearsals {
+		r := &plan.Rehearsals[i]
+		parts = append(parts, fmt.Sprintf("Rehearsed from %s on PostgreSQL %d (cluster %s):\n", orEmptyHome(r.From), r.ServerVersion, r.Cluster))
+		for j := range r.Versions {
+			v := &r.Versions[j]
+			if key := fmt.Sprint(r.ServerVersion, v.File, v.Proved, v.Why); !shown[key] {
+				shown[key] = true
+				parts = append(parts, p.rehearsed(v))
+			}
+		}
+	}
+	return blocks(parts...)
+}
+
+// planWarnings shows the warnings of a plan, those of severity note left out.
+func (p *Printer) planWarnings(plan *controlplane.RolloutPlan) string {
+	grave := slices.DeleteFunc(slices.Clone(plan.Warnings), func(w controlplane.Warning) bool { return w.Severity == controlplane.SeverityNote })
+	var parts []string
+	for len(grave) > 0 {
+		n := slices.IndexFunc(grave, func(w controlplane.Warning) bool { return w.File != grave[0].File })
+		if n < 0 {
+			n = len(grave)
+		}
+		parts = append(parts, p.warnings("", grave[:n]))
+		grave = grave[n:]
+	}
+	return blocks(parts...)
 }
 
 func (p *Printer) rehearsalHead(r *controlplane.Rehearsal) string {

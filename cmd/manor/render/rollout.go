@@ -272,7 +272,7 @@ func (p *Printer) RolloutPlan(plan *controlplane.RolloutPlan) error {
 		for _, c := range slices.Sorted(maps.Keys(plan.Clusters)) {
 			where.row(c, plan.Clusters[c])
 		}
-		return blocks(f.String(), from.String(), where.String(), p.plannedWaves(plan), p.versions(plan.Versions), p.leftOut(plan.Skipped), planned(plan))
+		return blocks(f.String(), from.String(), where.String(), p.plannedWaves(plan), p.versions(plan.Versions), p.seen(plan), p.planWarnings(plan), p.leftOut(plan.Skipped), planned(plan))
 	})
 }
 
@@ -281,6 +281,8 @@ func planned(plan *controlplane.RolloutPlan) string {
 	switch {
 	case plan.ToChange() == 0:
 		return "There is nothing to do.\n"
+	case len(plan.Unproved()) > 0:
+		return "Nothing was changed. The way back of some versions is not proved; start it all the same: manor rollout start --plan " + plan.ID + " --allow-unproved\n"
 	case plan.ID != "":
 		return "Nothing was changed. Start it: manor rollout start --plan " + plan.ID + "\n"
 	}

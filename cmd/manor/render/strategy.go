@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/manorhq/manor/controlplane"
 )
@@ -112,13 +113,17 @@ func (p *Printer) plannedWaves(plan *controlplane.RolloutPlan) string {
 	if len(plan.Waves) < 2 {
 		return ""
 	}
-	g := p.grid("WAVE", ">TENANTS", "CLUSTERS", "SOAK", "FIRST")
+	g := p.grid("WAVE", ">TENANTS", ">TAKES ABOUT", "CLUSTERS", "SOAK", "FIRST")
 	for _, w := range plan.Waves {
 		first := strings.Join(w.First, ", ")
 		if w.Tenants > len(w.First) {
 			first += ", …"
 		}
-		g.row(w.Name, w.Tenants, strings.Join(slices.Sorted(maps.Keys(w.Clusters)), ", "), soak(w.Soak), first)
+		takes := ""
+		if w.TakesMS > 0 {
+			takes = took(time.Duration(w.TakesMS) * time.Millisecond)
+		}
+		g.row(w.Name, w.Tenants, takes, strings.Join(slices.Sorted(maps.Keys(w.Clusters)), ", "), soak(w.Soak), first)
 	}
 	return g.String()
 }
