@@ -383,9 +383,9 @@ func TestPinnedTenantStaysAtItsVersionForwardsAndBack(t *testing.T) {
 	}
 }
 
-// TestPlanOfTenThousandCurrentTenantsTakesAMoment allows ten times what is
+// TestRequirement01PlanOfTenThousandCurrentTenantsTakesAMoment allows ten times what is
 // promised (100 ms), for machines that do other things at the same time.
-func TestPlanOfTenThousandCurrentTenantsTakesAMoment(t *testing.T) {
+func TestRequirement01PlanOfTenThousandCurrentTenantsTakesAMoment(t *testing.T) {
 	p := controlplanetest.Open(t, controlplanetest.Options{Idle: true})
 	p.AddServer("one", pgtest.Server(t))
 	p.Push("v2", controlplanetest.Second())
