@@ -105,12 +105,18 @@ func isOver(ctx context.Context, client *ent.Client, b *ent.Batch) (bool, error)
 	if row.Wanted != "" || slices.Contains(shut, b.Window) || row.OnError == controlplane.OnErrorContinue {
 		return row.Wanted != "" || slices.Contains(shut, b.Window), nil
 	}
-	counts, err := countsOf(ctx, client, row.ID)
+	budget := orFirst(row.Strategy.Budget)
+	failed, err := client.Target.Query().Where(target.RolloutID(row.ID), target.Status(controlplane.TargetFailed)).Count(ctx)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("count the failures of rollout %s: %w", row.ID, err)
 	}
-	s := State{OnError: row.OnError, Budget: row.Strategy.Budget, Forgiven: row.Forgiven, Counts: counts[row.ID]}
-	return s.breached(), nil
+	targets := 0
+	if budget.Ratio > 0 {
+		if targets, err = client.Target.Query().Where(target.RolloutID(row.ID)).Count(ctx); err != nil {
+			return false, fmt.Errorf("count the targets of rollout %s: %w", row.ID, err)
+		}
+	}
+	return budget.Spent(failed-row.Forgiven, targets), nil
 }
 
 // takeTargets marks the unfinished targets of a leased batch as running and
