@@ -16,6 +16,7 @@ type WaveState struct {
 	Name    string
 	Open    int                       // unfinished targets of the rollout's present direction, homes in the making left out
 	Changed int                       // targets that the rollout had something to do about
+	Begun   int                       // of them, those that it has begun, and not taken back
 	Soak    time.Duration             // after its end
 	Ended   time.Time                 // when its last target was done; zero: not yet
 	Passed  bool                      // the next may begin
@@ -33,6 +34,18 @@ func (s State) present() (number int) {
 			if number = w.Number; s.Rollout != controlplane.RolloutRollingBack {
 				return number
 			}
+		}
+	}
+	return number
+}
+
+// furthest is the last wave that the rollout has begun; 0 if it has none. When
+// failures use up the budget it is the one at hand: its last target may be what
+// failed, or one that came late to a wave before it.
+func (s State) furthest() (number int) {
+	for _, w := range s.Waves {
+		if w.Begun > 0 {
+			number = w.Number
 		}
 	}
 	return number
@@ -58,7 +71,7 @@ func (s State) interlude(w WaveState) Decision {
 		return Decision{}
 	case w.Changed == 0:
 		return Decision{Pass: w.Number}
-	case w.Ended.IsZero():
+	case w.Ended.IsZero(), w.Ended.After(s.Now): // or the clock was put back
 		return Decision{End: w.Number}
 	}
 	if until := w.Ended.Add(w.Soak); s.Now.Before(until) {
@@ -114,19 +127,19 @@ func (w WaveState) gate(i int) controlplane.GateResult {
 // waits for none.
 func (s State) shutWindows() (shut []int) {
 	if s.Rollout != controlplane.RolloutRollingBack {
-		shut, _ = shutAt(s.Windows, s.Now)
+		shut = shutAt(s.Windows, s.Now)
 	}
 	return shut
 }
 
-// shutAt are the windows that are not open, and when the first of them opens.
-func shutAt(windows []controlplane.Window, now time.Time) (shut []int, opens time.Time) {
+// shutAt are the windows that are not open.
+func shutAt(windows []controlplane.Window, now time.Time) (shut []int) {
 	for i, w := range windows {
-		if open, next := w.Open(now); !open {
-			shut, opens = append(shut, i+1), sooner(opens, next)
+		if open, _ := w.Open(now); !open {
+			shut = append(shut, i+1)
 		}
 	}
-	return shut, opens
+	return shut
 }
 
 // breached reports whether the failures that nobody has forgiven use up the budget.

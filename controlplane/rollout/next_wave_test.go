@@ -120,7 +120,35 @@ func TestNextGoesWaveByWave(t *testing.T) {
 		"those that use it up do": {
 			with(inWaves(2), func(s *State) {
 				s.OnError, s.Budget, s.Counts = controlplane.OnErrorRollbackWave, &controlplane.Budget{Failures: 3, Ratio: 0.5}, counts(7, 0, 3)
+				s.Waves[0].Begun = 4
 			}), Decision{Undo: true, UndoWave: 1, Reason: "3 failed, and on-error is rollback_wave: the budget is 3 failures or 50 % of the tenants"}},
+		"a breach by the last target of a wave takes back that wave, not the next": {
+			with(inWaves(0, 3), func(s *State) {
+				s.OnError, s.Budget, s.Counts = controlplane.OnErrorRollbackWave, &controlplane.Budget{Failures: 2}, counts(3, 5, 2)
+				s.Waves[0].Begun = 7
+			}), Decision{Undo: true, UndoWave: 1, Reason: "2 failed, and on-error is rollback_wave: the budget is 2 failures"}},
+		"by the last target of all it takes back the last wave, not all": {
+			with(inWaves(0, 0), func(s *State) {
+				s.OnError, s.Counts = controlplane.OnErrorRollbackWave, counts(0, 9, 1)
+				s.Waves[0].Begun, s.Waves[1].Begun = 5, 5
+			}), Decision{Undo: true, UndoWave: 2, Reason: "1 failed, and on-error is rollback_wave"}},
+		"by one who came late to a wave before it takes back the wave at hand": {
+			with(inWaves(1, 2), func(s *State) {
+				s.OnError, s.Counts = controlplane.OnErrorRollbackWave, counts(3, 6, 1)
+				s.Waves[0].Begun, s.Waves[0].Passed, s.Waves[1].Begun = 5, true, 2
+			}), Decision{Undo: true, UndoWave: 2, Reason: "1 failed, and on-error is rollback_wave"}},
+		"a rollout of which a breach had the last wave taken back has failed": {
+			with(inWaves(0, 0), func(s *State) {
+				s.Rollout, s.Standing, s.Reason = controlplane.RolloutRollingBack, 5, "1 failed, and on-error is rollback_wave"
+				s.Counts = controlplane.Counts{controlplane.TargetSucceeded: 5, controlplane.TargetRolledBack: 5}
+			}), Decision{Become: controlplane.RolloutFailed, Reason: "1 failed, and on-error is rollback_wave"}},
+		"what somebody wants goes before what a breach would do": {
+			with(inWaves(2), func(s *State) {
+				s.OnError, s.Counts = controlplane.OnErrorRollback, counts(2, 3, 1)
+				s.Wanted, s.WantedBy = controlplane.RolloutAborted, "ada"
+			}), Decision{Become: controlplane.RolloutAborted, Reason: "aborted by ada"}},
+		"a wave that ended after now, since the clock was put back, ends now": {
+			with(inWaves(0, 3), func(s *State) { s.Waves[0].Ended = noon.Add(time.Hour) }), Decision{End: 1}},
 		"so does their ratio": {
 			with(inWaves(2), func(s *State) {
 				s.OnError, s.Budget, s.Counts = controlplane.OnErrorPause, &controlplane.Budget{Failures: 30, Ratio: 0.2}, counts(8, 0, 2)
