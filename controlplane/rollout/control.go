@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/manorhq/manor/controlplane"
@@ -58,16 +59,16 @@ func (s *Service) Approve(ctx context.Context, by controlplane.Actor, id string,
 		if err != nil {
 			return nil, err
 		}
-		number, i := state.awaited()
-		if number == 0 {
+		at := state.awaited()
+		if at.Wave == 0 || !state.Gates[at.Gate].Approval {
 			return nil, controlplane.Errorf(controlplane.Refused, "rollout %s waits for no approval now", id).WithHint("`manor rollout show %s` says where it is", id)
 		}
-		w, err := waveOf(ctx, tx, id, number)
+		w, err := waveOf(ctx, tx, id, at.Wave)
 		if err != nil {
 			return nil, err
 		}
-		result := controlplane.GateResult{Gate: row.Strategy.Gates[i].String(), AskedAt: &state.Now, PassedAt: &state.Now, By: by.String()}
-		return row, s.noteGate(ctx, tx, row, w, i, result)
+		result := controlplane.GateResult{Gate: row.Strategy.Gates[at.Gate].String(), AskedAt: &state.Now, PassedAt: &state.Now, By: by.String()}
+		return row, s.noteGate(ctx, tx, row, w, at.Gate, result)
 	})
 }
 
@@ -89,8 +90,12 @@ func (s *Service) Skip(ctx context.Context, by controlplane.Actor, id string, c 
 		if c.Reason != "" {
 			why += ": " + c.Reason
 		}
-		if err := skip(ctx, tx, id, why, target.SlugIn(c.Tenants...)); err != nil {
+		n, err := skip(ctx, tx, id, why, target.SlugIn(c.Tenants...))
+		if err != nil {
 			return nil, err
+		}
+		if n < len(slices.Compact(slices.Sorted(slices.Values(c.Tenants)))) { // a worker has taken it since
+			return nil, controlplane.Errorf(controlplane.Conflict, "one of the tenants was begun just now").WithHint("try again")
 		}
 		return row, s.queue.Enqueue(ctx, tx, advanceJob{Rollout: id})
 	})
@@ -127,18 +132,19 @@ func leaveOpen(ctx context.Context, tx *catalog.Tx, id string) error {
 	if err != nil {
 		return fmt.Errorf("mark what is half-way of rollout %s: %w", id, err)
 	}
-	return skip(ctx, tx, id, why)
+	_, err = skip(ctx, tx, id, why)
+	return err
 }
 
-// skip takes targets that were not started out of their rollout.
-func skip(ctx context.Context, tx *catalog.Tx, id, why string, which ...predicate.Target) error {
-	err := tx.Target.Update().Where(target.RolloutID(id), target.StatusIn(controlplane.TargetPending, controlplane.TargetDeferred)).Where(which...).
+// skip takes targets that were not started out of their rollout, and its batches.
+func skip(ctx context.Context, tx *catalog.Tx, id, why string, which ...predicate.Target) (int, error) {
+	n, err := tx.Target.Update().Where(target.RolloutID(id), target.StatusIn(controlplane.TargetPending, controlplane.TargetDeferred)).Where(which...).
 		SetStatus(controlplane.TargetSkipped).SetFailure(&controlplane.Failure{Message: why}).
-		ClearBatchID().ClearNotBefore().SetUpdatedAt(time.Now()).Exec(ctx)
+		ClearBatchID().ClearNotBefore().SetUpdatedAt(time.Now()).Save(ctx)
 	if err != nil {
-		return fmt.Errorf("skip targets of rollout %s: %w", id, err)
+		return 0, fmt.Errorf("skip targets of rollout %s: %w", id, err)
 	}
-	return nil
+	return n, recount(ctx, tx, id)
 }
 
 // errDry ends the transaction of a dry run.

@@ -66,6 +66,10 @@ func (s *Service) askAlone(ctx context.Context, job gateJob) error {
 	if err != nil || row.State != controlplane.RolloutRunning {
 		return err
 	}
+	before, err := s.cat.Ent().Wave.Query().Where(wave.RolloutID(row.ID), wave.Number(job.Wave)).Only(ctx)
+	if err != nil {
+		return fmt.Errorf("read wave %d of rollout %s: %w", job.Wave, row.ID, err)
+	}
 	gate := row.Strategy.Gates[job.Gate]
 	wrong, err := s.ask(ctx, row, job.Wave, gate)
 	if err != nil {
@@ -76,7 +80,7 @@ func (s *Service) askAlone(ctx context.Context, job gateJob) error {
 		if err != nil || row.State != controlplane.RolloutRunning {
 			return err
 		}
-		now, err := tx.Now(ctx)
+		state, err := loadState(ctx, tx, row)
 		if err != nil {
 			return err
 		}
@@ -84,8 +88,17 @@ func (s *Service) askAlone(ctx context.Context, job gateJob) error {
 		if err != nil {
 			return err
 		}
-		return s.noteGate(ctx, tx, row, w, job.Gate, answered(gate, gateOf(w, job.Gate), wrong, now))
+		if !awaits(state, job, before, w) {
+			return nil
+		}
+		return s.noteGate(ctx, tx, row, w, job.Gate, answered(gate, gateOf(w, job.Gate), wrong, state.Now))
 	})
+}
+
+// awaits reports whether the answer to a gate still counts: the rollout waits for
+// it, and the wave has not been opened again since it was asked.
+func awaits(s State, job gateJob, before, w *ent.Wave) bool {
+	return s.awaited() == Ask{job.Wave, job.Gate} && before.EndedAt != nil && w.EndedAt != nil && before.EndedAt.Equal(*w.EndedAt)
 }
 
 // noteGate keeps what is known of a gate and has the rollout go on. One that was

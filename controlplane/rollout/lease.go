@@ -33,11 +33,15 @@ func takeBatch(ctx context.Context, tx *catalog.Tx, id int, worker string) (*ent
 	if b.State != batchQueued {
 		return nil, nil
 	}
-	if over, err := isOver(ctx, tx.Client(), b); err != nil || over {
-		return nil, putBack(ctx, b, err)
+	now, err := tx.Now(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if open, err := isOpen(ctx, tx, b.ClusterID); err != nil || !open {
-		return nil, putBack(ctx, b, err)
+	if over, err := isOver(ctx, tx.Client(), b, now); err != nil || over {
+		return nil, putBack(ctx, tx, b, err)
+	}
+	if open, err := isOpen(ctx, tx, b.ClusterID, now); err != nil || !open {
+		return nil, putBack(ctx, tx, b, err)
 	}
 	epoch, err := tx.NextEpoch(ctx)
 	if err != nil {
@@ -54,12 +58,8 @@ func takeBatch(ctx context.Context, tx *catalog.Tx, id int, worker string) (*ent
 
 // isOpen reports whether a batch that was handed out may be started on a cluster
 // now: its pace may have gone down since.
-func isOpen(ctx context.Context, tx *catalog.Tx, clusterID string) (bool, error) {
+func isOpen(ctx context.Context, tx *catalog.Tx, clusterID string, now time.Time) (bool, error) {
 	courses, err := fleet.Courses(ctx, tx.Client())
-	if err != nil {
-		return false, err
-	}
-	now, err := tx.Now(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -80,20 +80,20 @@ func accused(ctx context.Context, tx *catalog.Tx, clusterID string) (slug string
 	return slug, nil
 }
 
-func putBack(ctx context.Context, b *ent.Batch, err error) error {
+func putBack(ctx context.Context, tx *catalog.Tx, b *ent.Batch, err error) error {
 	if err != nil {
 		return err
 	}
 	if err := b.Update().SetState(batchWaiting).Exec(ctx); err != nil {
 		return fmt.Errorf("put batch %d back: %w", b.ID, err)
 	}
-	return nil
+	return recount(ctx, tx, b.RolloutID)
 }
 
 // isOver reports whether nothing more of a batch is to be started: failures have
 // used the budget of its rollout up, somebody wants it to stop, or the window is
 // shut. A rollback goes on all the same.
-func isOver(ctx context.Context, client *ent.Client, b *ent.Batch) (bool, error) {
+func isOver(ctx context.Context, client *ent.Client, b *ent.Batch, now time.Time) (bool, error) {
 	if b.Direction == down {
 		return false, nil
 	}
@@ -101,9 +101,11 @@ func isOver(ctx context.Context, client *ent.Client, b *ent.Batch) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	shut, _ := shutAt(row.Strategy.Windows, time.Now())
-	if row.Wanted != "" || slices.Contains(shut, b.Window) || row.OnError == controlplane.OnErrorContinue {
-		return row.Wanted != "" || slices.Contains(shut, b.Window), nil
+	if row.Wanted != "" || slices.Contains(shutAt(row.Strategy.Windows, now), b.Window) {
+		return true, nil
+	}
+	if row.OnError == controlplane.OnErrorContinue {
+		return false, nil
 	}
 	budget := orFirst(row.Strategy.Budget)
 	failed, err := client.Target.Query().Where(target.RolloutID(row.ID), target.Status(controlplane.TargetFailed)).Count(ctx)

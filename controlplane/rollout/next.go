@@ -32,6 +32,7 @@ type State struct {
 	Rollout     controlplane.RolloutState
 	Wanted      controlplane.RolloutState // what somebody wants it to become: paused, aborted or nothing
 	WantedBy    string
+	Reason      string // why it is in its state; of one that is rolled back empty if somebody asked for that
 	OnError     controlplane.OnError
 	Concurrency int                  // tenants at a time, of all rollouts together
 	PerCluster  int                  // the same on one cluster; 0: as its flow says
@@ -101,13 +102,13 @@ func Next(s State) Decision {
 }
 
 func forward(s State) Decision {
-	if s.breached() {
-		return halt(s)
-	}
-	if s.Wanted != "" && live(s) > 0 {
+	switch { // what somebody wants goes before what the strategy says
+	case s.Wanted != "" && live(s) > 0:
 		return Decision{}
-	} else if s.Wanted != "" {
+	case s.Wanted != "":
 		return Decision{Become: s.Wanted, Reason: fmt.Sprintf("%s by %s", s.Wanted, s.WantedBy)}
+	case s.breached():
+		return halt(s)
 	}
 	if open := s.Counts.Sum() - s.Counts.Done(); !s.Closed && open == s.Making {
 		return Decision{Close: true}
@@ -140,7 +141,7 @@ func halt(s State) Decision {
 	case controlplane.OnErrorRollback:
 		return Decision{Undo: true, Reason: reason}
 	case controlplane.OnErrorRollbackWave:
-		return Decision{Undo: true, UndoWave: s.at(), Reason: reason}
+		return Decision{Undo: true, UndoWave: s.furthest(), Reason: reason}
 	}
 	return Decision{Become: controlplane.RolloutPaused, Reason: reason}
 }
@@ -158,6 +159,8 @@ func backward(s State) Decision {
 		return Decision{Become: controlplane.RolloutFailed, Reason: unwell(s)}
 	case s.Standing == 0:
 		return Decision{Become: controlplane.RolloutRolledBack}
+	case s.Reason != "": // failures had the last wave taken back, and there is no other
+		return Decision{Become: controlplane.RolloutFailed, Reason: s.Reason}
 	case unwell(s) != "":
 		return Decision{Become: controlplane.RolloutFailed, Reason: unwell(s)}
 	}
@@ -267,6 +270,9 @@ func live(s State) int {
 
 // again reports whether there is more to decide once this is done.
 func (d Decision) again() bool { return d.Batch || d.Close || d.End > 0 || d.Pass > 0 }
+
+// undoes reports whether this is to be taken back.
+func (d Decision) undoes(s scope) bool { return d.Undo && s == scope{wave: d.UndoWave} }
 
 func (d Decision) idle() bool {
 	return len(d.Start) == 0 && d.Ask.Wave == 0 && !d.again() && !d.Undo && d.Become == ""

@@ -16,6 +16,7 @@ type WaveState struct {
 	Name    string
 	Open    int                       // unfinished targets of the rollout's present direction, homes in the making left out
 	Changed int                       // targets that the rollout had something to do about
+	Begun   int                       // of them, those that it has begun, and not taken back
 	Soak    time.Duration             // after its end
 	Ended   time.Time                 // when its last target was done; zero: not yet
 	Passed  bool                      // the next may begin
@@ -38,6 +39,18 @@ func (s State) present() (number int) {
 	return number
 }
 
+// furthest is the last wave that the rollout has begun; 0 if it has none. When
+// failures use up the budget it is the one at hand: its last target may be what
+// failed, or one that came late to a wave before it.
+func (s State) furthest() (number int) {
+	for _, w := range s.Waves {
+		if w.Begun > 0 {
+			number = w.Number
+		}
+	}
+	return number
+}
+
 // unpassed is the first wave that the rollout has to pass before the present
 // one, or nil.
 func (s State) unpassed() *WaveState {
@@ -50,23 +63,6 @@ func (s State) unpassed() *WaveState {
 	return nil
 }
 
-// at is the number of the wave that the rollout is at: the one that it has to
-// pass, or works on, or worked on last.
-func (s State) at() (number int) {
-	if w := s.unpassed(); w != nil {
-		return w.Number
-	}
-	if number = s.present(); number > 0 {
-		return number
-	}
-	for _, w := range s.Waves {
-		if w.Changed > 0 {
-			number = w.Number
-		}
-	}
-	return number
-}
-
 // interlude is what happens after a wave: it soaks, then the gates are asked one
 // after the other. What is not as a gate wants it pauses the rollout.
 func (s State) interlude(w WaveState) Decision {
@@ -75,7 +71,7 @@ func (s State) interlude(w WaveState) Decision {
 		return Decision{}
 	case w.Changed == 0:
 		return Decision{Pass: w.Number}
-	case w.Ended.IsZero():
+	case w.Ended.IsZero(), w.Ended.After(s.Now): // or the clock was put back
 		return Decision{End: w.Number}
 	}
 	if until := w.Ended.Add(w.Soak); s.Now.Before(until) {
@@ -101,22 +97,19 @@ func (s State) askGate(w WaveState, i int, gate controlplane.Gate, result contro
 	return Decision{Ask: Ask{Wave: w.Number, Gate: i}}
 }
 
-// awaited is the approval that the rollout waits for: a wave and an index of the
-// strategy's gates. 0: none.
-func (s State) awaited() (number, gate int) {
+// awaited is the gate that the rollout waits at: a wave and an index of the
+// strategy's gates. The zero Ask: at none.
+func (s State) awaited() Ask {
 	w := s.unpassed()
-	if w == nil || s.Rollout != controlplane.RolloutRunning || w.Ended.IsZero() {
-		return 0, 0
+	if w == nil || s.Rollout != controlplane.RolloutRunning || w.Ended.IsZero() || s.Now.Before(w.Ended.Add(w.Soak)) {
+		return Ask{}
 	}
-	for i, g := range s.Gates {
+	for i := range s.Gates {
 		if !w.gate(i).Passed() {
-			if g.Approval {
-				return w.Number, i
-			}
-			return 0, 0
+			return Ask{w.Number, i}
 		}
 	}
-	return 0, 0
+	return Ask{}
 }
 
 // gate is what is known of a gate after the wave.
@@ -131,19 +124,19 @@ func (w WaveState) gate(i int) controlplane.GateResult {
 // waits for none.
 func (s State) shutWindows() (shut []int) {
 	if s.Rollout != controlplane.RolloutRollingBack {
-		shut, _ = shutAt(s.Windows, s.Now)
+		shut = shutAt(s.Windows, s.Now)
 	}
 	return shut
 }
 
-// shutAt are the windows that are not open, and when the first of them opens.
-func shutAt(windows []controlplane.Window, now time.Time) (shut []int, opens time.Time) {
+// shutAt are the windows that are not open.
+func shutAt(windows []controlplane.Window, now time.Time) (shut []int) {
 	for i, w := range windows {
-		if open, next := w.Open(now); !open {
-			shut, opens = append(shut, i+1), sooner(opens, next)
+		if open, _ := w.Open(now); !open {
+			shut = append(shut, i+1)
 		}
 	}
-	return shut, opens
+	return shut
 }
 
 // breached reports whether the failures that nobody has forgiven use up the budget.

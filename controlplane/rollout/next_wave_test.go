@@ -120,15 +120,35 @@ func TestNextGoesWaveByWave(t *testing.T) {
 		"those that use it up do": {
 			with(inWaves(2), func(s *State) {
 				s.OnError, s.Budget, s.Counts = controlplane.OnErrorRollbackWave, &controlplane.Budget{Failures: 3, Ratio: 0.5}, counts(7, 0, 3)
+				s.Waves[0].Begun = 4
 			}), Decision{Undo: true, UndoWave: 1, Reason: "3 failed, and on-error is rollback_wave: the budget is 3 failures or 50 % of the tenants"}},
-		"the wave is taken back whose last tenant it was, and not the next": {
+		"a breach by the last target of a wave takes back that wave, not the next": {
 			with(inWaves(0, 3), func(s *State) {
-				s.OnError, s.Counts = controlplane.OnErrorRollbackWave, counts(3, 6, 1)
-			}), Decision{Undo: true, UndoWave: 1, Reason: "1 failed, and on-error is rollback_wave"}},
-		"the last wave is taken back when nothing is left to do": {
+				s.OnError, s.Budget, s.Counts = controlplane.OnErrorRollbackWave, &controlplane.Budget{Failures: 2}, counts(3, 5, 2)
+				s.Waves[0].Begun = 7
+			}), Decision{Undo: true, UndoWave: 1, Reason: "2 failed, and on-error is rollback_wave: the budget is 2 failures"}},
+		"by the last target of all it takes back the last wave, not all": {
 			with(inWaves(0, 0), func(s *State) {
-				s.OnError, s.Counts, s.Waves[0].Passed = controlplane.OnErrorRollbackWave, counts(0, 9, 1), true
+				s.OnError, s.Counts = controlplane.OnErrorRollbackWave, counts(0, 9, 1)
+				s.Waves[0].Begun, s.Waves[1].Begun = 5, 5
 			}), Decision{Undo: true, UndoWave: 2, Reason: "1 failed, and on-error is rollback_wave"}},
+		"by one who came late to a wave before it takes back the wave at hand": {
+			with(inWaves(1, 2), func(s *State) {
+				s.OnError, s.Counts = controlplane.OnErrorRollbackWave, counts(3, 6, 1)
+				s.Waves[0].Begun, s.Waves[0].Passed, s.Waves[1].Begun = 5, true, 2
+			}), Decision{Undo: true, UndoWave: 2, Reason: "1 failed, and on-error is rollback_wave"}},
+		"a rollout of which a breach had the last wave taken back has failed": {
+			with(inWaves(0, 0), func(s *State) {
+				s.Rollout, s.Standing, s.Reason = controlplane.RolloutRollingBack, 5, "1 failed, and on-error is rollback_wave"
+				s.Counts = controlplane.Counts{controlplane.TargetSucceeded: 5, controlplane.TargetRolledBack: 5}
+			}), Decision{Become: controlplane.RolloutFailed, Reason: "1 failed, and on-error is rollback_wave"}},
+		"what somebody wants goes before what a breach would do": {
+			with(inWaves(2), func(s *State) {
+				s.OnError, s.Counts = controlplane.OnErrorRollback, counts(2, 3, 1)
+				s.Wanted, s.WantedBy = controlplane.RolloutAborted, "ada"
+			}), Decision{Become: controlplane.RolloutAborted, Reason: "aborted by ada"}},
+		"a wave that ended after now, since the clock was put back, ends now": {
+			with(inWaves(0, 3), func(s *State) { s.Waves[0].Ended = noon.Add(time.Hour) }), Decision{End: 1}},
 		"so does their ratio": {
 			with(inWaves(2), func(s *State) {
 				s.OnError, s.Budget, s.Counts = controlplane.OnErrorPause, &controlplane.Budget{Failures: 30, Ratio: 0.2}, counts(8, 0, 2)
@@ -143,11 +163,20 @@ func TestNextGoesWaveByWave(t *testing.T) {
 			t.Errorf("%s: (-want +got)\n%s", name, diff)
 		}
 	}
-	if n, gate := with(soaked, func(s *State) { s.Gates = []controlplane.Gate{approval} }).awaited(); n != 1 || gate != 0 {
-		t.Errorf("the approval of gate %d after wave %d is awaited, not that after wave 1", gate, n)
+	for name, c := range map[string]struct {
+		gates []controlplane.Gate
+		want  Ask
+	}{
+		"an approval":                     {[]controlplane.Gate{approval}, Ask{1, 0}},
+		"the gate in front of the others": {[]controlplane.Gate{sql, approval}, Ask{1, 0}},
+		"none where there is none":        {nil, Ask{}},
+	} {
+		if got := with(soaked, func(s *State) { s.Gates = c.gates }).awaited(); got != c.want {
+			t.Errorf("%s: it waits at %+v, not %+v", name, got, c.want)
+		}
 	}
-	if n, _ := with(soaked, func(s *State) { s.Gates = []controlplane.Gate{sql, approval} }).awaited(); n != 0 {
-		t.Error("an approval is awaited before the gate in front of it is passed")
+	if got := with(inWaves(0, 3), func(s *State) { s.Waves[0].Ended, s.Gates = ended, []controlplane.Gate{approval} }).awaited(); got != (Ask{}) {
+		t.Errorf("while it soaks it waits at %+v", got)
 	}
 }
 

@@ -87,7 +87,7 @@ func (s *Service) begin(ctx context.Context, by controlplane.Actor, id string, u
 		if row, err = lock(ctx, tx, id); err != nil {
 			return err
 		}
-		if wanted, err := stillWanted(ctx, tx, row, reason == ""); err != nil || !wanted {
+		if wanted, err := stillWanted(ctx, tx, row, u.asked, reason == ""); err != nil || !wanted {
 			return err
 		}
 		if err := u.holds(ctx, tx, row); err != nil {
@@ -108,11 +108,11 @@ func (s *Service) begin(ctx context.Context, by controlplane.Actor, id string, u
 }
 
 // stillWanted reports whether a rollback is to begin now: it was planned outside
-// the lock, and what called for it may be over.
-func stillWanted(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, asked bool) (bool, error) {
+// the lock, and what called for it may be over, or call for another wave.
+func stillWanted(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, planned scope, asked bool) (bool, error) {
 	if !asked {
 		state, err := loadState(ctx, tx, row)
-		return err == nil && Next(state).Undo, err
+		return err == nil && Next(state).undoes(planned), err
 	}
 	if !row.State.Resting() {
 		return false, controlplane.Errorf(controlplane.Conflict, "rollout %s is %s", row.ID, row.State).WithHint("%s", nextStep(row))
@@ -172,7 +172,7 @@ func turn(ctx context.Context, tx *catalog.Tx, id string, u *undo) error {
 		}
 	}
 	if !u.whole {
-		return nil
+		return recount(ctx, tx, id)
 	}
 	if err := tx.Batch.Update().Where(batch.RolloutID(id), batch.Direction(up)).SetState(batchDone).Exec(ctx); err != nil {
 		return fmt.Errorf("close the batches of rollout %s: %w", id, err)

@@ -159,11 +159,21 @@ func (s *Service) stopped(ctx context.Context, l *lease) bool {
 	if l.age() > leaseTime-heartbeat {
 		return true
 	}
-	over, err := isOver(ctx, s.cat.Ent(), l.batch)
+	over := true
+	now, err := s.now(ctx)
+	if err == nil {
+		over, err = isOver(ctx, s.cat.Ent(), l.batch, now)
+	}
 	if err != nil {
 		s.log.Warn("cannot ask whether the rollout goes on; starting nothing", "rollout", l.rollout.ID, "err", err)
 	}
 	return over || err != nil
+}
+
+// now is the catalog's clock, by which windows open and shut.
+func (s *Service) now(ctx context.Context) (now time.Time, err error) {
+	err = s.cat.Pool().QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now)
+	return now, err
 }
 
 // age is for how long the lease has not been renewed.

@@ -18,6 +18,7 @@ import (
 	"github.com/manorhq/manor/controlplane/tenant"
 	"github.com/manorhq/manor/controlplane/work"
 	"github.com/manorhq/manor/ent"
+	"github.com/manorhq/manor/ent/predicate"
 	"github.com/manorhq/manor/ent/target"
 )
 
@@ -308,7 +309,7 @@ func (s *Service) restart(ctx context.Context, by controlplane.Actor, id, action
 		if row, err = become(ctx, tx, row, controlplane.RolloutRunning, ""); err != nil {
 			return err
 		}
-		if err := reopenWaves(ctx, tx, row, 0); err != nil {
+		if err := forgetAnswers(ctx, tx, id); err != nil {
 			return err
 		}
 		if row, err = row.Update().ClearClosedAt().Save(ctx); err != nil {
@@ -350,8 +351,12 @@ func forgive(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
 // retryFailed puts the failed and skipped targets back to work, but for those
 // that the rollout took part of the way and somebody else further.
 func retryFailed(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
-	n, err := tx.Target.Update().
-		Where(target.RolloutID(row.ID), target.Direction(up), target.StatusIn(controlplane.TargetFailed, controlplane.TargetSkipped), unmoved).
+	again := []predicate.Target{target.RolloutID(row.ID), target.Direction(up), target.StatusIn(controlplane.TargetFailed, controlplane.TargetSkipped), unmoved}
+	var waves []int
+	if err := tx.Target.Query().Where(again...).Unique(true).Select(target.FieldWave).Scan(ctx, &waves); err != nil {
+		return fmt.Errorf("look for the waves to open of rollout %s: %w", row.ID, err)
+	}
+	n, err := tx.Target.Update().Where(again...).
 		SetStatus(controlplane.TargetPending).SetAttempts(0).ClearBatchID().ClearNotBefore().ClearFailure().SetUpdatedAt(time.Now()).Save(ctx)
 	if catalog.IsUnique(err, "target_unfinished") {
 		return controlplane.Errorf(controlplane.Conflict, "another rollout works on some of the failed tenants").WithHint("`manor rollout list` shows which")
@@ -365,5 +370,5 @@ func retryFailed(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
 	if err := tx.Rollout.UpdateOne(row).SetForgiven(0).Exec(ctx); err != nil {
 		return fmt.Errorf("store rollout %s: %w", row.ID, err)
 	}
-	return nil
+	return reopen(ctx, tx, row.ID, waves)
 }

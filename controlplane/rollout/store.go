@@ -71,7 +71,7 @@ func countsOf(ctx context.Context, client *ent.Client, ids ...string) (map[strin
 
 // loadState reads what [Next] looks at, with the rollout locked.
 func loadState(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (State, error) {
-	s := State{Rollout: row.State, Wanted: row.Wanted, WantedBy: row.WantedBy, OnError: row.OnError, Budget: row.Strategy.Budget, Forgiven: row.Forgiven, Closed: row.ClosedAt != nil,
+	s := State{Rollout: row.State, Wanted: row.Wanted, WantedBy: row.WantedBy, Reason: row.Reason, OnError: row.OnError, Budget: row.Strategy.Budget, Forgiven: row.Forgiven, Closed: row.ClosedAt != nil,
 		Concurrency: row.Concurrency, PerCluster: row.PerCluster, PerDatabase: row.PerDatabase,
 		Gates: row.Strategy.Gates, Windows: row.Strategy.Windows}
 	counts, err := countsOf(ctx, tx.Client(), row.ID)
@@ -174,7 +174,7 @@ func loose(row *ent.Rollout, wave int) []predicate.Target {
 func due(row *ent.Rollout, wave int, now time.Time) []predicate.Target {
 	where := append(loose(row, wave), target.Not(inTheMaking),
 		target.Or(target.NotBeforeIsNil(), target.NotBeforeLTE(now), target.NotBeforeGT(now.Add(2*retryOf(row).longest()))))
-	if shut, _ := shutAt(row.Strategy.Windows, now); len(shut) > 0 && row.State != controlplane.RolloutRollingBack {
+	if shut := shutAt(row.Strategy.Windows, now); len(shut) > 0 && row.State != controlplane.RolloutRollingBack {
 		where = append(where, target.WindowNotIn(shut...))
 	}
 	return where
@@ -272,6 +272,18 @@ func makeBatches(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, wave int
 		if err := tx.Target.Update().Where(target.IDIn(plan.Targets...)).SetBatchID(b.ID).ClearNotBefore().Exec(ctx); err != nil {
 			return fmt.Errorf("put targets into batch %d of rollout %s: %w", b.Number, row.ID, err)
 		}
+	}
+	return nil
+}
+
+// recount notes how many targets the batches of a rollout that wait still have,
+// once some were taken out. One that has none is done.
+func recount(ctx context.Context, tx *catalog.Tx, id string) error {
+	err := exec(ctx, tx, `UPDATE batches b SET size = n.size, state = CASE WHEN n.size = 0 THEN 'done' ELSE b.state END, updated_at = clock_timestamp()
+		FROM (SELECT w.id, (SELECT count(*) FROM targets t WHERE t.batch_id = w.id) AS size FROM batches w WHERE w.rollout_id = $1) n
+		WHERE b.id = n.id AND b.rollout_id = $1 AND b.state = 'waiting' AND b.size <> n.size`, id)
+	if err != nil {
+		return fmt.Errorf("count what is left in the batches of rollout %s: %w", id, err)
 	}
 	return nil
 }

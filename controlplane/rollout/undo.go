@@ -18,6 +18,7 @@ import (
 // undo is a rollback as it is going to be: which targets, which not and why.
 type undo struct {
 	plan  controlplane.RollbackPlan
+	asked scope
 	back  []int          // targets taken back, by id
 	stuck map[int]string // targets left alone, by id, with the reason
 	half  map[int]string // the same for targets that failed in the middle of a file that has no transaction
@@ -69,7 +70,7 @@ func (s *Service) planUndo(ctx context.Context, id string, asked scope) (*undo, 
 	if err != nil {
 		return nil, err
 	}
-	u := &undo{plan: controlplane.RollbackPlan{Rollout: id, Irreversible: []controlplane.TenantResult{}}, stuck: map[int]string{}, half: map[int]string{}, whole: asked == scope{}}
+	u := &undo{asked: asked, plan: controlplane.RollbackPlan{Rollout: id, Irreversible: []controlplane.TenantResult{}}, stuck: map[int]string{}, half: map[int]string{}, whole: asked == scope{}}
 	used := map[string]bool{}
 	for _, t := range targets {
 		versions := between(noun, t.FromVersion, reached(row, t))

@@ -41,18 +41,19 @@ func waveStates(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) ([]WaveSt
 	if err != nil {
 		return nil, err
 	}
-	open, changed := map[int]int{}, map[int]int{}
+	counted := map[int]WaveState{}
 	err = tx.Conn(func(conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, `SELECT t.wave, count(*) FILTER (WHERE t.status IN ('pending', 'running', 'deferred', 'unknown') AND t.direction = $2
 				AND NOT EXISTS (SELECT FROM tenants n WHERE n.id = t.tenant_id AND n.state = 'provisioning')),
-			count(*) FILTER (WHERE t.status NOT IN ('current', 'skipped'))
+			count(*) FILTER (WHERE t.status NOT IN ('current', 'skipped')),
+			count(*) FILTER (WHERE t.status NOT IN ('current', 'skipped', 'rolled_back') AND (t.status NOT IN ('pending', 'deferred') OR t.version <> t.from_version))
 			FROM targets t WHERE t.rollout_id = $1 GROUP BY 1`, row.ID, direction(row.State))
 		if err != nil {
 			return err
 		}
-		var number, unfinished, touched int
-		_, err = pgx.ForEachRow(rows, []any{&number, &unfinished, &touched}, func() error {
-			open[number], changed[number] = unfinished, touched
+		var w WaveState
+		_, err = pgx.ForEachRow(rows, []any{&w.Number, &w.Open, &w.Changed, &w.Begun}, func() error {
+			counted[w.Number] = w
 			return nil
 		})
 		return err
@@ -62,13 +63,19 @@ func waveStates(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) ([]WaveSt
 	}
 	states := make([]WaveState, len(rows))
 	for i, w := range rows {
-		states[i] = WaveState{Number: w.Number, Name: w.Name, Open: open[w.Number], Changed: changed[w.Number],
-			Soak: soakOf(row, w.Number), Passed: w.PassedAt != nil, Gates: w.Gates}
-		if w.EndedAt != nil {
-			states[i].Ended = *w.EndedAt
-		}
+		states[i] = waveState(row, w, counted[w.Number])
 	}
 	return states, nil
+}
+
+// waveState is a wave of which the targets are counted.
+func waveState(row *ent.Rollout, w *ent.Wave, counted WaveState) WaveState {
+	s := counted
+	s.Number, s.Name, s.Soak, s.Passed, s.Gates = w.Number, w.Name, soakOf(row, w.Number), w.PassedAt != nil, w.Gates
+	if w.EndedAt != nil {
+		s.Ended = *w.EndedAt
+	}
+	return s
 }
 
 func soakOf(row *ent.Rollout, number int) time.Duration {
@@ -89,26 +96,32 @@ func (s *Service) mark(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, d 
 	return announce(ctx, tx, controlplane.EventWaveChanged, row, nil)
 }
 
-// reopenWaves has the gates asked again that were not passed, and the waves
-// passed again of which a target is to be done: only is 0, or the first such wave.
-func reopenWaves(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, from int) error {
-	rows, err := wavesOf(ctx, tx.Client(), row.ID)
+// forgetAnswers has the gates asked again that were not passed, once the rollout goes on.
+func forgetAnswers(ctx context.Context, tx *catalog.Tx, id string) error {
+	rows, err := tx.Wave.Query().Where(wave.RolloutID(id), wave.PassedAtIsNil()).All(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("read the waves of rollout %s: %w", id, err)
 	}
 	for _, w := range rows {
-		change := w.Update()
-		switch {
-		case from > 0 && w.Number >= from:
-			change.ClearEndedAt().ClearPassedAt().SetGates([]controlplane.GateResult{})
-		case w.PassedAt == nil:
-			change.SetGates(slices.DeleteFunc(slices.Clone(w.Gates), func(g controlplane.GateResult) bool { return !g.Passed() }))
-		default:
-			continue
+		if err := w.Update().SetGates(passedOf(w.Gates)).Exec(ctx); err != nil {
+			return fmt.Errorf("forget the answers after wave %s of rollout %s: %w", w.Name, id, err)
 		}
-		if err := change.Exec(ctx); err != nil {
-			return fmt.Errorf("open wave %d of rollout %s again: %w", w.Number, row.ID, err)
-		}
+	}
+	return nil
+}
+
+// passedOf are the gates that are behind a rollout.
+func passedOf(gates []controlplane.GateResult) []controlplane.GateResult {
+	return slices.DeleteFunc(slices.Clone(gates), func(g controlplane.GateResult) bool { return !g.Passed() })
+}
+
+// reopen has waves end once more, soak, and be asked their gates, since targets
+// of them are tried again: what was true before them says nothing of what is after.
+func reopen(ctx context.Context, tx *catalog.Tx, id string, numbers []int) error {
+	err := tx.Wave.Update().Where(wave.RolloutID(id), wave.NumberIn(numbers...)).
+		ClearEndedAt().ClearPassedAt().SetGates([]controlplane.GateResult{}).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("open waves %v of rollout %s again: %w", numbers, id, err)
 	}
 	return nil
 }
@@ -140,7 +153,7 @@ func (s *Service) waveStatuses(ctx context.Context, row *ent.Rollout) ([]control
 	for i, w := range rows {
 		c := counts[w.Number]
 		status := controlplane.WaveStatus{Number: w.Number, Name: w.Name, Targets: c.Sum(), Counts: c, EndedAt: w.EndedAt, PassedAt: w.PassedAt, Gates: w.Gates}
-		status.State = waveState(status, soakOf(row, w.Number), waits, i == len(rows)-1, time.Now())
+		status.State = stateOfWave(status, soakOf(row, w.Number), waits, i == len(rows)-1, time.Now())
 		if status.State == controlplane.WaveSoaking {
 			until := w.EndedAt.Add(soakOf(row, w.Number))
 			status.SoaksTo = &until
@@ -151,8 +164,8 @@ func (s *Service) waveStatuses(ctx context.Context, row *ent.Rollout) ([]control
 	return statuses, nil
 }
 
-// waveState is where a wave is: one that is done and the last has nothing to wait for.
-func waveState(w controlplane.WaveStatus, soak time.Duration, waits, last bool, now time.Time) controlplane.WaveState {
+// stateOfWave is where a wave is: one that is done and the last has nothing to wait for.
+func stateOfWave(w controlplane.WaveStatus, soak time.Duration, waits, last bool, now time.Time) controlplane.WaveState {
 	done := w.Counts.Done() == w.Counts.Sum()
 	switch {
 	case w.PassedAt != nil, last && done && !waits:
