@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,6 +20,7 @@ type followed struct {
 	tenant   string // one tenant only
 	wave     string // one wave only
 	left     int    // tenants that cannot be taken back
+	reports  *reports
 }
 
 // setGoing calls what sets a rollout going and follows it.
@@ -43,6 +45,9 @@ func (a *app) follow(ctx context.Context, s *session, r *controlplane.Rollout, w
 	}
 	w := &rolloutWatch{app: a, s: s, now: r, followed: f, seen: map[string]int{}}
 	if err := w.run(ctx); err != nil {
+		if ctx.Err() != nil {
+			w.remark(w.report(ctx))
+		}
 		return err
 	}
 	failed, err := w.failed(ctx)
@@ -55,11 +60,20 @@ func (a *app) follow(ctx context.Context, s *session, r *controlplane.Rollout, w
 	if err := w.finish(failed); err != nil {
 		return err
 	}
+	unwritten := w.report(ctx)
 	code, err := w.exitCode(ctx)
 	if err != nil || code == exitDone {
-		return err
+		return cmp.Or(err, unwritten)
 	}
+	w.remark(unwritten)
 	return &exit{code: code}
+}
+
+// remark says what went wrong beside what the exit code tells.
+func (w *rolloutWatch) remark(err error) {
+	if err != nil {
+		w.print.Remark("Warning: %v", err)
+	}
 }
 
 // rolloutWatch follows one rollout.
