@@ -35,6 +35,7 @@ type plane struct {
 	rests    *controlplane.Rollout // as it will be
 	patience int                   // how many must have seen it going before it rests
 	targets  []controlplane.Target // as the room lists them
+	pages    int                   // of them that were asked for
 	failed   []controlplane.Target // as events tell them
 	plan     controlplane.RollbackPlan
 }
@@ -251,6 +252,9 @@ func (r rollouts) PlanRollback(context.Context, controlplane.Actor, string, cont
 	return &r.plan, nil
 }
 func (r rollouts) Targets(_ context.Context, _ controlplane.Actor, _ string, q controlplane.TargetQuery) (controlplane.Page[controlplane.Target], error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pages++
 	page := controlplane.Page[controlplane.Target]{Items: []controlplane.Target{}}
 	for _, t := range r.targets {
 		if t.Status == q.Status {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/manorhq/manor/cmd/manor/render"
 	"github.com/manorhq/manor/controlplane"
@@ -84,14 +85,24 @@ type rolloutWatch struct {
 	followed
 	bar  *render.Progress
 	seen map[string]int // attempts of the failed targets that were shown
+	view *rolloutView   // nil: not on a terminal
+	last time.Time      // look
 }
+
+// lines reports whether the events go out as lines.
+func (w *rolloutWatch) lines() bool { return w.stream && w.print.Format != render.Table }
 
 func (w *rolloutWatch) run(ctx context.Context) error {
 	label := "Rolling out " + w.now.Release
 	if w.rollback {
 		label = "Rolling back " + w.now.ID
 	}
-	w.bar = w.print.Progress(label)
+	on := *w.print
+	on.Live = on.Live && !w.lines() // both on one terminal would write over each other
+	if on.Live {
+		w.view = &rolloutView{}
+	}
+	w.bar = on.Progress(label)
 	defer w.bar.Close()
 	w.show(w.now.State, w.now.Counts, w.now.Targets)
 	err := await(ctx, w.s, w.after,
@@ -125,7 +136,7 @@ func (w *rolloutWatch) onEvent(ctx context.Context, e controlplane.Event) (bool,
 	if err := json.Unmarshal(e.Data, &data); err != nil {
 		return false, fmt.Errorf("event %s cannot be read: %w", e.Cursor, err)
 	}
-	if w.stream && w.print.Format != render.Table {
+	if w.lines() {
 		if err := w.print.Line(e); err != nil {
 			return false, err
 		}
@@ -134,7 +145,8 @@ func (w *rolloutWatch) onEvent(ctx context.Context, e controlplane.Event) (bool,
 		w.failure(&data.Failed[i])
 	}
 	w.show(data.State, data.Counts, data.Targets)
-	if !data.State.Resting() {
+	wave := e.Kind == controlplane.EventWaveChanged && time.Since(w.last) > time.Second
+	if !data.State.Resting() && !wave {
 		return false, nil
 	}
 	return w.look(ctx) // an event tells of then, the rollout of now
@@ -146,6 +158,9 @@ func (w *rolloutWatch) failure(t *controlplane.Target) {
 		return
 	}
 	w.seen[t.Tenant] = t.Attempts
+	if w.view != nil && !w.view.first(t) {
+		return
+	}
 	w.bar.Print(w.print.TargetFailure(t))
 }
 
@@ -154,7 +169,14 @@ func (w *rolloutWatch) show(state controlplane.RolloutState, counts controlplane
 	if state == controlplane.RolloutRollingBack {
 		done = counts[controlplane.TargetRolledBack] + counts[controlplane.TargetNeedsAttention]
 	}
-	w.bar.Update(done, targets, w.print.Counts(counts)+w.print.Waits(w.now))
+	if w.view == nil {
+		w.bar.Update(done, targets, w.print.Counts(counts)+w.print.Waits(w.now))
+		return
+	}
+	now := *w.now
+	now.State, now.Counts = state, counts
+	w.bar.Update(done, targets, "")
+	w.bar.Below(w.print.Watch(&render.Watched{Rollout: &now, Deferred: w.view.deferred, Failed: w.view.failed, Rate: w.view.rate.note(time.Now(), done)}))
 }
 
 func (w *rolloutWatch) look(ctx context.Context) (bool, error) {
@@ -162,9 +184,26 @@ func (w *rolloutWatch) look(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	w.now = r
+	if w.view == nil {
+		w.waves(r)
+	} else if err := w.view.read(ctx, w.s, r); err != nil {
+		return false, err
+	}
+	w.now, w.last = r, time.Now()
 	w.show(r.State, r.Counts, r.Targets)
 	return r.State.Resting(), nil
+}
+
+// waves says of each wave that has come further since the last look where it is.
+func (w *rolloutWatch) waves(r *controlplane.Rollout) {
+	if len(r.Waves) < 2 || len(r.Waves) != len(w.now.Waves) {
+		return
+	}
+	for i := range r.Waves {
+		if r.Waves[i].State != w.now.Waves[i].State {
+			w.bar.Print(w.print.WaveChange(r, &r.Waves[i]))
+		}
+	}
 }
 
 // failuresShown is how many failed targets the final table shows.
@@ -187,7 +226,7 @@ func (w *rolloutWatch) failed(ctx context.Context) ([]controlplane.Target, error
 }
 
 func (w *rolloutWatch) finish(failed []controlplane.Target) error {
-	if w.stream && w.print.Format != render.Table {
+	if w.lines() {
 		return w.print.Line(w.now)
 	}
 	more := w.now.Counts[controlplane.TargetFailed] + w.now.Counts[controlplane.TargetNeedsAttention] - len(failed)

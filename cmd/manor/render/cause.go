@@ -18,27 +18,33 @@ type cause struct {
 // many there are.
 type causes struct {
 	list  []cause
-	index map[causeKey]int
+	index map[Cause]int
 	moved bool // one of them is not at the version it came from
 }
 
-// causeKey leaves the message out where PostgreSQL gave a code: it may name
-// what only one tenant has.
-type causeKey struct {
+// Cause is what failed targets have in common that failed in the same way. It
+// leaves the message out where PostgreSQL gave a code: it may name what only one
+// tenant has.
+type Cause struct {
 	status    controlplane.TargetStatus
 	file      string
 	statement int
 	code      string // SQLSTATE, else the message
 }
 
-func (c *causes) add(t *controlplane.Target) {
+// CauseOf is why a target failed. Two that are equal are of one cause.
+func CauseOf(t *controlplane.Target) Cause {
 	f := failureOf(t)
-	key := causeKey{t.Status, f.File, f.Statement, cmp.Or(f.SQLState, f.Message)}
+	return Cause{t.Status, f.File, f.Statement, cmp.Or(f.SQLState, f.Message)}
+}
+
+func (c *causes) add(t *controlplane.Target) {
+	key := CauseOf(t)
 	c.moved = c.moved || t.Version != t.From
 	i, known := c.index[key]
 	if !known {
 		if c.index == nil {
-			c.index = map[causeKey]int{}
+			c.index = map[Cause]int{}
 		}
 		i = len(c.list)
 		c.index[key], c.list = i, append(c.list, cause{example: *t})
