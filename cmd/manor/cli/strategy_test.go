@@ -2,9 +2,12 @@ package cli
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -24,6 +27,23 @@ func TestTheExampleOfTheHelpIsAStrategyWithEveryPart(t *testing.T) {
 		if _, ok := given[part]; !ok && part != "name" && part != "batch_size" {
 			t.Errorf("the example says nothing of %s", part)
 		}
+	}
+}
+
+func TestTheExampleOfTheDocsIsTheOneOfTheHelp(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "rollouts.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	text, _, _ := strings.Cut(rest, "```\n")
+	got, err := parseStrategy([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := parseStrategy([]byte(strategyExample))
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v, -help +docs\n%s", err, diff)
 	}
 }
 

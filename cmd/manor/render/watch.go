@@ -52,7 +52,7 @@ func (p *Printer) watchedPace(w *Watched) string {
 // and locks will take nobody knows.
 func pace(w *Watched) string {
 	r := w.Rollout
-	text := "not known yet"
+	text := "none was done lately"
 	if w.Rate > 0 {
 		left := r.Counts.Sum() - r.Counts.Done()
 		text = fmt.Sprintf("%.1f tenants/s, %s of work left", w.Rate, span(time.Duration(float64(left)/w.Rate*float64(time.Second))))
