@@ -36,6 +36,7 @@ type plane struct {
 	patience int                   // how many must have seen it going before it rests
 	targets  []controlplane.Target // as the room lists them
 	pages    int                   // of them that were asked for
+	breaks   bool                  // a stream of events, after each
 	failed   []controlplane.Target // as events tell them
 	plan     controlplane.RollbackPlan
 }
@@ -120,6 +121,9 @@ func (p *plane) Watch(ctx context.Context, after string, f func(controlplane.Eve
 			p.mu.Lock()
 			if err != nil {
 				return err
+			}
+			if p.breaks {
+				return controlplane.Errorf(controlplane.Unavailable, "the stream broke")
 			}
 		}
 		if ctx.Err() == nil {

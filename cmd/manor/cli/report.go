@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -60,6 +61,9 @@ func (r *reports) check(waits bool) error {
 		if info, err := os.Stat(r.migrations); err != nil || !info.IsDir() {
 			return usage("give the directory that `manor release push` was given", "--migrations %s is no directory", r.migrations)
 		}
+	}
+	if given := slices.DeleteFunc([]string{r.junit, r.sarif, r.summary}, func(file string) bool { return file == "" }); len(given) > len(r.files()) {
+		return usage("give each of --junit, --sarif and --summary a file of its own", "%s would be written twice", given[0])
 	}
 	for file := range r.files() {
 		if !waits {

@@ -59,7 +59,9 @@ func (a *app) rolloutShow() *cobra.Command {
 func (a *app) rolloutWatch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "watch ID", Short: "Follow a rollout until it rests",
-		Long: `Follow a rollout until it rests; the exit code says how it ended. With
+		Long: `Follow a rollout until it rests; the exit code says how it ended. On a terminal
+it shows waves, pace, what is in hand, who waits for whom, and failures by cause;
+elsewhere it writes a line when something changes, at least every ten seconds. With
 --output json every event is a line, and the rollout itself is the last one.
 Without a service (MANOR_CATALOG) this command also does the rollout's work.`,
 		Example: "  manor rollout watch r_4f7k2m\n  manor rollout watch r_4f7k2m -o json | jq -c .state",

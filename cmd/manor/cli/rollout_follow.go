@@ -87,6 +87,10 @@ type rolloutWatch struct {
 	seen map[string]int // attempts of the failed targets that were shown
 	view *rolloutView   // nil: not on a terminal
 	last time.Time      // look
+
+	told  bool      // the last event said that it rests
+	going bool      // it was seen not to
+	rests time.Time // since when it has been seen to, and no event said so
 }
 
 // lines reports whether the events go out as lines.
@@ -107,7 +111,7 @@ func (w *rolloutWatch) run(ctx context.Context) error {
 	w.show(w.now.State, w.now.Counts, w.now.Targets)
 	err := await(ctx, w.s, w.after,
 		func(e controlplane.Event) (bool, error) { return w.onEvent(ctx, e) },
-		func() (bool, error) { return w.look(ctx) })
+		func() (bool, error) { return w.lookAgain(ctx) })
 	if err != nil && ctx.Err() != nil {
 		w.bar.Close()
 		return w.interrupted()
@@ -145,11 +149,14 @@ func (w *rolloutWatch) onEvent(ctx context.Context, e controlplane.Event) (bool,
 		w.failure(&data.Failed[i])
 	}
 	w.show(data.State, data.Counts, data.Targets)
-	wave := e.Kind == controlplane.EventWaveChanged && time.Since(w.last) > time.Second
-	if !data.State.Resting() && !wave {
-		return false, nil
+	w.told = data.State.Resting()
+	switch {
+	case w.told:
+		return w.look(ctx) // an event tells of then, the rollout of now
+	case e.Kind == controlplane.EventWaveChanged:
+		return w.lookAgain(ctx)
 	}
-	return w.look(ctx) // an event tells of then, the rollout of now
+	return false, nil
 }
 
 // failure shows a failed target once per attempt.
@@ -179,6 +186,14 @@ func (w *rolloutWatch) show(state controlplane.RolloutState, counts controlplane
 	w.bar.Below(w.print.Watch(&render.Watched{Rollout: &now, Deferred: w.view.deferred, Failed: w.view.failed, Rate: w.view.rate.note(time.Now(), done)}))
 }
 
+// lookAgain looks, unless it has within the last second: many may be watching.
+func (w *rolloutWatch) lookAgain(ctx context.Context) (bool, error) {
+	if time.Since(w.last) < time.Second {
+		return false, nil
+	}
+	return w.look(ctx)
+}
+
 func (w *rolloutWatch) look(ctx context.Context) (bool, error) {
 	r, err := w.s.ShowRollout(ctx, w.now.ID)
 	if err != nil {
@@ -191,7 +206,25 @@ func (w *rolloutWatch) look(ctx context.Context) (bool, error) {
 	}
 	w.now, w.last = r, time.Now()
 	w.show(r.State, r.Counts, r.Targets)
-	return r.State.Resting(), nil
+	return w.over(), nil
+}
+
+// lateEvents is how long the event that says that a rollout rests may take.
+const lateEvents = 5 * time.Second
+
+// over reports whether there is nothing more to wait for. Where events are
+// lines, those that lead to the end come first.
+func (w *rolloutWatch) over() bool {
+	switch {
+	case !w.now.State.Resting():
+		w.going, w.rests = true, time.Time{}
+		return false
+	case !w.lines() || !w.going || w.told:
+		return true
+	case w.rests.IsZero():
+		w.rests = time.Now()
+	}
+	return time.Since(w.rests) > lateEvents
 }
 
 // waves says of each wave that has come further since the last look where it is.

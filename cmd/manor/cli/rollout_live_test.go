@@ -113,3 +113,25 @@ func TestEventsAsLinesHaveNoBarBetweenThem(t *testing.T) {
 		t.Errorf("%q %q", out, errs)
 	}
 }
+
+func TestWhereEventsAreLinesTheEndWaitsForTheOneThatSaysSo(t *testing.T) {
+	running, rested := &controlplane.Rollout{State: controlplane.RolloutRunning}, &controlplane.Rollout{State: controlplane.RolloutFailed}
+	for _, c := range []struct {
+		format render.Format
+		before *controlplane.Rollout
+		told   bool
+		want   bool
+	}{
+		{render.JSON, running, false, false}, {render.JSON, running, true, true}, {render.JSON, rested, false, true}, {render.Table, running, false, true},
+	} {
+		w := &rolloutWatch{app: &app{print: render.New(render.Config{Format: c.format})}, followed: followed{stream: true}, now: c.before}
+		w.over()
+		w.now, w.told = rested, c.told
+		if got := w.over(); got != c.want {
+			t.Errorf("%s, was %s, told: %v: over is %v", c.format, c.before.State, c.told, got)
+		}
+		if w.rests = w.rests.Add(-2 * lateEvents); !w.over() {
+			t.Errorf("%s, was %s: it waits for ever", c.format, c.before.State)
+		}
+	}
+}
