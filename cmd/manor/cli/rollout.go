@@ -17,7 +17,7 @@ the whole run can be rolled back.
 Exit codes of the commands that wait: 0 every selected tenant is at the version,
 1 error, or the rollout was aborted, 3 some tenants failed or were left out,
 4 paused, 5 rolled back, 6 refused and nothing was changed, 130 interrupted (the
-rollout goes on). A rollback that was asked for ends with 0 or 3.`, "  manor rollout start --release v2 --dry-run\n  manor rollout start --release v2 -l ring=canary --wait\n  manor rollout retry r_4f7k2m")
+rollout goes on). A rollback that was asked for ends with 0, 3 or 4.`, "  manor rollout start --release v2 --dry-run\n  manor rollout start --release v2 -l ring=canary --wait\n  manor rollout retry r_4f7k2m")
 	cmd.Aliases = []string{"rollouts"}
 	cmd.AddCommand(a.rolloutPlan(), a.rolloutStart(), a.rolloutList(), a.rolloutShow(), a.rolloutWatch(), a.rolloutTargets(),
 		a.rolloutPause(), a.rolloutResume(), a.rolloutAbort(), a.rolloutApprove(), a.rolloutSkip(), a.rolloutRetry(), a.rolloutRollback())

@@ -180,6 +180,9 @@ func (w *rolloutWatch) show(state controlplane.RolloutState, counts controlplane
 		w.bar.Update(done, targets, w.print.Counts(counts)+w.print.Waits(w.now))
 		return
 	}
+	if wave := w.now.Now(); wave != nil && (wave.State == controlplane.WaveSoaking || wave.State == controlplane.WaveGated) {
+		w.view.rate = rate{} // nothing is done then, and that says nothing about the next wave
+	}
 	now := *w.now
 	now.State, now.Counts = state, counts
 	w.bar.Update(done, targets, "")

@@ -163,7 +163,10 @@ func (g *Progress) draw() {
 	if g.closed {
 		return
 	}
-	lines := append([]string{g.head()}, g.below...)
+	lines := []string{g.head()}
+	if g.width > 0 { // lines that wrap could not be written over
+		lines = append(lines, g.below...)
+	}
 	if g.most > 0 && len(lines) > g.most { // what has left the screen could not be written over
 		lines = lines[:g.most]
 	}
