@@ -17,7 +17,7 @@ WHOLE = /controlplane/daemon$$|/internal/chaos$$
 TIMEOUT ?= 10m
 # Most tests wait for servers and for each other: more at a time than cores.
 PARALLEL ?= 4
-GENERATED := ent docs/openapi.json docs/states.md
+GENERATED := ent docs/openapi.json docs/strategy.schema.json cmd/manor/cli/strategy.schema.json docs/states.md
 # In a checkout that belongs to another user git answers nothing, and go build
 # would fail rather than leave the commit out.
 ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 || echo none),)

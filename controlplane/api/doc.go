@@ -9,9 +9,9 @@
 // May import: the nouns, huma, the standard library. It knows the rooms by the
 // interfaces in rooms.go, so it cannot see ent, SQL or a cluster.
 //
-// Doors: [New], [Transport], [Document]. Loops: none; a stream of events ends
+// Doors: [New], [Transport], [Document], [StrategySchema]. Loops: none; a stream of events ends
 // with its request, so whoever serves must cancel the contexts of the requests
 // (http.Server.BaseContext) before it waits for them.
 package api
 
-//go:generate go run ./openapi ../../docs/openapi.json
+//go:generate go run ./openapi ../../docs/openapi.json ../../docs/strategy.schema.json ../../cmd/manor/cli/strategy.schema.json

@@ -3,8 +3,8 @@
 #
 #   manor-ci.sh lint      on a pull request: says what the new files would do
 #   manor-ci.sh push      on the main branch: publishes the directory as a release
-#   manor-ci.sh plan      shows what a rollout of that release would do
-#   manor-ci.sh rollout   rolls it out, and waits
+#   manor-ci.sh plan      shows what a rollout of that release would do, and keeps it
+#   manor-ci.sh rollout   starts what was planned, and waits; without a plan, the release
 #   manor-ci.sh deploy    push, plan and rollout
 #
 # Reads from the environment:
@@ -15,8 +15,10 @@
 #   FAIL_ON       lint: error, warning or never (default: error)
 #   SARIF         lint: file to write besides (default: manor.sarif)
 #   RELEASE       name of the release (default: its last version and a hash of its content)
-#   PLAN          plan: file to write as JSON (default: manor-plan.json)
+#   PLAN          plan: file to write as JSON; rollout: the one to start (default: manor-plan.json)
 #   ROLLOUT_ARGS  plan, rollout: further arguments, such as '-l ring=canary --on-error pause'
+#   JUNIT         rollout: file to write a test for each tenant to (default: manor-junit.xml)
+#   SUMMARY       rollout: file to write Markdown to (default: manor-summary.md)
 #   MANOR_CATALOG and MANOR_KEY_FILE, or MANOR_SERVER: where the control plane is; not for lint
 #
 # Exit codes are those of manor: 0 done, 1 error (lint: something was found),
@@ -62,19 +64,33 @@ push() {
     manor release push "$MIGRATIONS" --name "$(release)"
 }
 
-# plan shows what would be done, and keeps it for other tools.
+# plan keeps a plan under an id, which a later job starts, and shows it.
 plan() {
     # ROLLOUT_ARGS is several words.
     # shellcheck disable=SC2086
-    manor rollout start --release "$(release)" $ROLLOUT_ARGS --dry-run -o json >"${PLAN:-manor-plan.json}"
+    manor rollout plan --release "$(release)" $ROLLOUT_ARGS -o json >"${PLAN:-manor-plan.json}"
     # shellcheck disable=SC2086
     manor rollout start --release "$(release)" $ROLLOUT_ARGS --dry-run
 }
 
+# planned prints the id of the plan; nothing where there is none. Where jq is
+# installed: jq -r .id
+planned() {
+    sed -n 's/^  "id": "\([^"]*\)",\{0,1\}$/\1/p' "${PLAN:-manor-plan.json}" 2>/dev/null || :
+}
+
+# rollout starts a plan as it was shown: that is refused if the fleet has moved
+# since. Plan again then.
 rollout() {
     code=0
-    # shellcheck disable=SC2086
-    manor rollout start --release "$(release)" $ROLLOUT_ARGS --wait || code=$?
+    id=$(planned)
+    if [ -n "$id" ]; then
+        set -- --plan "$id"
+    else
+        # shellcheck disable=SC2086
+        set -- --release "$(release)" $ROLLOUT_ARGS
+    fi
+    manor rollout start "$@" --wait --junit "${JUNIT:-manor-junit.xml}" --summary "${SUMMARY:-manor-summary.md}" || code=$?
     verdict "$code"
     return "$code"
 }

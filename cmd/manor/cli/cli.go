@@ -97,25 +97,25 @@ func (a *app) prepare() error {
 	if err != nil {
 		return usage("formats: table, json, yaml", "%s", err)
 	}
-	live, width := terminal(a.err)
+	live, width, height := terminal(a.err)
 	color := !a.noColor && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	outTTY, _ := terminal(a.out)
+	outTTY, _, _ := terminal(a.out)
 	a.print = render.New(render.Config{
-		Out: a.out, Err: a.err, Format: format, OutColor: outTTY && color, ErrColor: live && color, Live: live, Width: width,
+		Out: a.out, Err: a.err, Format: format, OutColor: outTTY && color, ErrColor: live && color, Live: live, Width: width, Height: height,
 	})
 	return nil
 }
 
-func terminal(w io.Writer) (is bool, width int) {
+func terminal(w io.Writer) (is bool, width, height int) {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return false, 0
+		return false, 0, 0
 	}
-	width, _, err := term.GetSize(int(f.Fd()))
+	width, height, err := term.GetSize(int(f.Fd()))
 	if err != nil {
-		return true, 0
+		return true, 0, 0
 	}
-	return true, width
+	return true, width, height
 }
 
 // group is a command that only holds others: without one of them it shows

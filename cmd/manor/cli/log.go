@@ -9,7 +9,7 @@ import (
 
 // logger is the log of a control plane in this process, on standard error.
 func (a *app) logger(least slog.Level) *slog.Logger {
-	if tty, _ := terminal(a.err); tty {
+	if tty, _, _ := terminal(a.err); tty {
 		return slog.New(tint.NewTextHandler(a.err, &tint.Options{Level: least, TimeFormat: time.TimeOnly, NoColor: !a.print.ErrColor}))
 	}
 	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: least}))

@@ -35,6 +35,8 @@ type plane struct {
 	rests    *controlplane.Rollout // as it will be
 	patience int                   // how many must have seen it going before it rests
 	targets  []controlplane.Target // as the room lists them
+	pages    int                   // of them that were asked for
+	breaks   bool                  // a stream of events, after each
 	failed   []controlplane.Target // as events tell them
 	plan     controlplane.RollbackPlan
 }
@@ -119,6 +121,9 @@ func (p *plane) Watch(ctx context.Context, after string, f func(controlplane.Eve
 			p.mu.Lock()
 			if err != nil {
 				return err
+			}
+			if p.breaks {
+				return controlplane.Errorf(controlplane.Unavailable, "the stream broke")
 			}
 		}
 		if ctx.Err() == nil {
@@ -254,6 +259,9 @@ func (r rollouts) PlanRollback(context.Context, controlplane.Actor, string, cont
 	return &r.plan, nil
 }
 func (r rollouts) Targets(_ context.Context, _ controlplane.Actor, _ string, q controlplane.TargetQuery) (controlplane.Page[controlplane.Target], error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pages++
 	page := controlplane.Page[controlplane.Target]{Items: []controlplane.Target{}}
 	for _, t := range r.targets {
 		if t.Status == q.Status {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -66,16 +65,9 @@ It exits with 0, or with 1 if there is something of --fail-on or graver.`,
 }
 
 // writeSARIF writes the report with the files named as seen from the working
-// directory, which in a pipeline is the repository.
+// directory.
 func writeSARIF(path, dir string, report *controlplane.Lint) error {
-	if filepath.IsAbs(dir) {
-		if here, err := os.Getwd(); err == nil {
-			if rel, err := filepath.Rel(here, dir); err == nil {
-				dir = rel
-			}
-		}
-	}
-	document, err := render.SARIF(report.Items, filepath.ToSlash(dir), Version())
+	document, err := render.SARIF(report.Items, fromHere(dir), Version())
 	if err != nil {
 		return err
 	}

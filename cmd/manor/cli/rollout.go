@@ -14,8 +14,10 @@ A rollout takes a selection of tenants from the versions they are at to one
 version, in batches. What happens to each is kept: a failure can be tried again,
 the whole run can be rolled back.
 
-Exit codes of the commands that wait: 0 done, 3 some targets failed, 4 paused,
-5 rolled back, 130 interrupted (the rollout goes on).`, "  manor rollout start --release v2 --dry-run\n  manor rollout start --release v2 -l ring=canary --wait\n  manor rollout retry r_4f7k2m")
+Exit codes of the commands that wait: 0 every selected tenant is at the version,
+1 error, or the rollout was aborted, 3 some tenants failed or were left out,
+4 paused, 5 rolled back, 6 refused and nothing was changed, 130 interrupted (the
+rollout goes on). A rollback that was asked for ends with 0, 3 or 4.`, "  manor rollout start --release v2 --dry-run\n  manor rollout start --release v2 -l ring=canary --wait\n  manor rollout retry r_4f7k2m")
 	cmd.Aliases = []string{"rollouts"}
 	cmd.AddCommand(a.rolloutPlan(), a.rolloutStart(), a.rolloutList(), a.rolloutShow(), a.rolloutWatch(), a.rolloutTargets(),
 		a.rolloutPause(), a.rolloutResume(), a.rolloutAbort(), a.rolloutApprove(), a.rolloutSkip(), a.rolloutRetry(), a.rolloutRollback())
@@ -55,21 +57,28 @@ func (a *app) rolloutShow() *cobra.Command {
 }
 
 func (a *app) rolloutWatch() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "watch ID", Short: "Follow a rollout until it rests",
-		Long: `Follow a rollout until it rests; the exit code says how it ended. With
+		Long: `Follow a rollout until it rests; the exit code says how it ended. On a terminal
+it shows waves, pace, what is in hand, who waits for whom, and failures by cause;
+elsewhere it writes a line when something changes, at least every ten seconds. With
 --output json every event is a line, and the rollout itself is the last one.
 Without a service (MANOR_CATALOG) this command also does the rollout's work.`,
 		Example: "  manor rollout watch r_4f7k2m\n  manor rollout watch r_4f7k2m -o json | jq -c .state",
 		Args:    args(1, 1, "the rollout's id"), ValidArgsFunction: a.completeRollouts,
-		RunE: a.run(func(cmd *cobra.Command, args []string) error {
-			return a.with(cmd, true, func(ctx context.Context, s *session) error {
-				return a.setGoing(ctx, s, true, followed{stream: true}, func() (*controlplane.Rollout, error) {
-					return s.ShowRollout(ctx, args[0])
-				})
-			})
-		}),
 	}
+	files := reportFlags(cmd)
+	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
+		if err := files.check(true); err != nil {
+			return err
+		}
+		return a.with(cmd, true, func(ctx context.Context, s *session) error {
+			return a.setGoing(ctx, s, true, followed{stream: true, reports: files}, func() (*controlplane.Rollout, error) {
+				return s.ShowRollout(ctx, args[0])
+			})
+		})
+	})
+	return cmd
 }
 
 func (a *app) rolloutTargets() *cobra.Command {

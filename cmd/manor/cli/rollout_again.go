@@ -41,14 +41,17 @@ func (a *app) rolloutAgain(verb, done, short, example string, what again,
 		Use: verb + " ID", Short: short, Example: example, Long: short + ", and wait until it rests again. With --dry-run it lists the targets it would work on.",
 		Args: args(1, 1, "the rollout's id"), ValidArgsFunction: a.completeRollouts,
 	}
-	dryRun, noWait := dryRunFlag(cmd), noWaitFlag(cmd)
+	dryRun, noWait, files := dryRunFlag(cmd), noWaitFlag(cmd), reportFlags(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
 		wait := !*noWait && !*dryRun
+		if err := files.check(wait); err != nil {
+			return err
+		}
 		return a.with(cmd, wait, func(ctx context.Context, s *session) error {
 			if *dryRun {
 				return a.wouldWorkOn(ctx, s, verb, args[0], what)
 			}
-			return a.setGoing(ctx, s, wait, followed{verb: done}, func() (*controlplane.Rollout, error) {
+			return a.setGoing(ctx, s, wait, followed{verb: done, reports: files}, func() (*controlplane.Rollout, error) {
 				return call(ctx, s, args[0])
 			})
 		})
@@ -90,9 +93,12 @@ undone; tenants for which it cannot are left alone. Then it waits.`,
 	cmd.Flags().StringVar(&req.Tenant, "tenant", "", "take back one tenant only, by `slug`")
 	cmd.Flags().StringVar(&req.Wave, "wave", "", "take back one wave only, by `name`")
 	cmd.MarkFlagsMutuallyExclusive("tenant", "wave")
-	dryRun, noWait := dryRunFlag(cmd), noWaitFlag(cmd)
+	dryRun, noWait, files := dryRunFlag(cmd), noWaitFlag(cmd), reportFlags(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {
 		wait := !*noWait && !*dryRun
+		if err := files.check(wait); err != nil {
+			return err
+		}
 		return a.with(cmd, wait, func(ctx context.Context, s *session) error {
 			plan, err := s.PlanRollback(ctx, args[0], req)
 			if err != nil {
@@ -102,7 +108,7 @@ undone; tenants for which it cannot are left alone. Then it waits.`,
 				return a.print.RollbackPlan(plan)
 			}
 			a.print.RollbackNotice(plan)
-			f := followed{verb: "is being taken back", rollback: true, tenant: req.Tenant, wave: req.Wave, left: len(plan.Irreversible)}
+			f := followed{verb: "is being taken back", rollback: true, tenant: req.Tenant, wave: req.Wave, left: len(plan.Irreversible), reports: files}
 			return a.setGoing(ctx, s, wait, f, func() (*controlplane.Rollout, error) {
 				return s.RollbackRollout(ctx, args[0], req)
 			})

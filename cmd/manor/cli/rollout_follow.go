@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/manorhq/manor/cmd/manor/render"
 	"github.com/manorhq/manor/controlplane"
@@ -19,6 +21,7 @@ type followed struct {
 	tenant   string // one tenant only
 	wave     string // one wave only
 	left     int    // tenants that cannot be taken back
+	reports  *reports
 }
 
 // setGoing calls what sets a rollout going and follows it.
@@ -43,6 +46,9 @@ func (a *app) follow(ctx context.Context, s *session, r *controlplane.Rollout, w
 	}
 	w := &rolloutWatch{app: a, s: s, now: r, followed: f, seen: map[string]int{}}
 	if err := w.run(ctx); err != nil {
+		if ctx.Err() != nil {
+			w.remark(w.report(ctx))
+		}
 		return err
 	}
 	failed, err := w.failed(ctx)
@@ -55,11 +61,20 @@ func (a *app) follow(ctx context.Context, s *session, r *controlplane.Rollout, w
 	if err := w.finish(failed); err != nil {
 		return err
 	}
+	unwritten := w.report(ctx)
 	code, err := w.exitCode(ctx)
 	if err != nil || code == exitDone {
-		return err
+		return cmp.Or(err, unwritten)
 	}
+	w.remark(unwritten)
 	return &exit{code: code}
+}
+
+// remark says what went wrong beside what the exit code tells.
+func (w *rolloutWatch) remark(err error) {
+	if err != nil {
+		w.print.Remark("Warning: %v", err)
+	}
 }
 
 // rolloutWatch follows one rollout.
@@ -70,19 +85,33 @@ type rolloutWatch struct {
 	followed
 	bar  *render.Progress
 	seen map[string]int // attempts of the failed targets that were shown
+	view *rolloutView   // nil: not on a terminal
+	last time.Time      // look
+
+	told  bool      // the last event said that it rests
+	going bool      // it was seen not to
+	rests time.Time // since when it has been seen to, and no event said so
 }
+
+// lines reports whether the events go out as lines.
+func (w *rolloutWatch) lines() bool { return w.stream && w.print.Format != render.Table }
 
 func (w *rolloutWatch) run(ctx context.Context) error {
 	label := "Rolling out " + w.now.Release
 	if w.rollback {
 		label = "Rolling back " + w.now.ID
 	}
-	w.bar = w.print.Progress(label)
+	on := *w.print
+	on.Live = on.Live && !w.lines() // both on one terminal would write over each other
+	if on.Live {
+		w.view = &rolloutView{}
+	}
+	w.bar = on.Progress(label)
 	defer w.bar.Close()
 	w.show(w.now.State, w.now.Counts, w.now.Targets)
 	err := await(ctx, w.s, w.after,
 		func(e controlplane.Event) (bool, error) { return w.onEvent(ctx, e) },
-		func() (bool, error) { return w.look(ctx) })
+		func() (bool, error) { return w.lookAgain(ctx) })
 	if err != nil && ctx.Err() != nil {
 		w.bar.Close()
 		return w.interrupted()
@@ -111,7 +140,7 @@ func (w *rolloutWatch) onEvent(ctx context.Context, e controlplane.Event) (bool,
 	if err := json.Unmarshal(e.Data, &data); err != nil {
 		return false, fmt.Errorf("event %s cannot be read: %w", e.Cursor, err)
 	}
-	if w.stream && w.print.Format != render.Table {
+	if w.lines() {
 		if err := w.print.Line(e); err != nil {
 			return false, err
 		}
@@ -120,10 +149,14 @@ func (w *rolloutWatch) onEvent(ctx context.Context, e controlplane.Event) (bool,
 		w.failure(&data.Failed[i])
 	}
 	w.show(data.State, data.Counts, data.Targets)
-	if !data.State.Resting() {
-		return false, nil
+	w.told = data.State.Resting()
+	switch {
+	case w.told:
+		return w.look(ctx) // an event tells of then, the rollout of now
+	case e.Kind == controlplane.EventWaveChanged:
+		return w.lookAgain(ctx)
 	}
-	return w.look(ctx) // an event tells of then, the rollout of now
+	return false, nil
 }
 
 // failure shows a failed target once per attempt.
@@ -132,6 +165,9 @@ func (w *rolloutWatch) failure(t *controlplane.Target) {
 		return
 	}
 	w.seen[t.Tenant] = t.Attempts
+	if w.view != nil && !w.view.first(t) {
+		return
+	}
 	w.bar.Print(w.print.TargetFailure(t))
 }
 
@@ -140,7 +176,25 @@ func (w *rolloutWatch) show(state controlplane.RolloutState, counts controlplane
 	if state == controlplane.RolloutRollingBack {
 		done = counts[controlplane.TargetRolledBack] + counts[controlplane.TargetNeedsAttention]
 	}
-	w.bar.Update(done, targets, w.print.Counts(counts)+w.print.Waits(w.now))
+	if w.view == nil {
+		w.bar.Update(done, targets, w.print.Counts(counts)+w.print.Waits(w.now))
+		return
+	}
+	if wave := w.now.Now(); wave != nil && (wave.State == controlplane.WaveSoaking || wave.State == controlplane.WaveGated) {
+		w.view.rate = rate{} // nothing is done then, and that says nothing about the next wave
+	}
+	now := *w.now
+	now.State, now.Counts = state, counts
+	w.bar.Update(done, targets, "")
+	w.bar.Below(w.print.Watch(&render.Watched{Rollout: &now, Deferred: w.view.deferred, Failed: w.view.failed, Rate: w.view.rate.note(time.Now(), done)}))
+}
+
+// lookAgain looks, unless it has within the last second: many may be watching.
+func (w *rolloutWatch) lookAgain(ctx context.Context) (bool, error) {
+	if time.Since(w.last) < time.Second {
+		return false, nil
+	}
+	return w.look(ctx)
 }
 
 func (w *rolloutWatch) look(ctx context.Context) (bool, error) {
@@ -148,9 +202,44 @@ func (w *rolloutWatch) look(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	w.now = r
+	if w.view == nil {
+		w.waves(r)
+	} else if err := w.view.read(ctx, w.s, r); err != nil {
+		return false, err
+	}
+	w.now, w.last = r, time.Now()
 	w.show(r.State, r.Counts, r.Targets)
-	return r.State.Resting(), nil
+	return w.over(), nil
+}
+
+// lateEvents is how long the event that says that a rollout rests may take.
+const lateEvents = 5 * time.Second
+
+// over reports whether there is nothing more to wait for. Where events are
+// lines, those that lead to the end come first.
+func (w *rolloutWatch) over() bool {
+	switch {
+	case !w.now.State.Resting():
+		w.going, w.rests = true, time.Time{}
+		return false
+	case !w.lines() || !w.going || w.told:
+		return true
+	case w.rests.IsZero():
+		w.rests = time.Now()
+	}
+	return time.Since(w.rests) > lateEvents
+}
+
+// waves says of each wave that has come further since the last look where it is.
+func (w *rolloutWatch) waves(r *controlplane.Rollout) {
+	if len(r.Waves) < 2 || len(r.Waves) != len(w.now.Waves) {
+		return
+	}
+	for i := range r.Waves {
+		if r.Waves[i].State != w.now.Waves[i].State {
+			w.bar.Print(w.print.WaveChange(r, &r.Waves[i]))
+		}
+	}
 }
 
 // failuresShown is how many failed targets the final table shows.
@@ -173,7 +262,7 @@ func (w *rolloutWatch) failed(ctx context.Context) ([]controlplane.Target, error
 }
 
 func (w *rolloutWatch) finish(failed []controlplane.Target) error {
-	if w.stream && w.print.Format != render.Table {
+	if w.lines() {
 		return w.print.Line(w.now)
 	}
 	more := w.now.Counts[controlplane.TargetFailed] + w.now.Counts[controlplane.TargetNeedsAttention] - len(failed)

@@ -82,7 +82,7 @@ between them, and how many may fail: see "manor strategy".`,
 	cmd.Flags().StringVar(&flags.Plan, "plan", "", "`id` of a plan, in place of everything else: \"manor rollout plan\"")
 	cmd.Flags().BoolVar(&flags.AllowUnproved, "allow-unproved", false, "start a plan although the way back of some versions is not proved")
 	wait := cmd.Flags().Bool("wait", false, "wait until the rollout rests (always, without a service)")
-	dryRun := dryRunFlag(cmd)
+	dryRun, files := dryRunFlag(cmd), reportFlags(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		n, err := flags.wanted(a, cmd)
 		if err != nil {
@@ -91,12 +91,18 @@ between them, and how many may fail: see "manor strategy".`,
 		if *dryRun && n.Plan != "" {
 			return usage("it says what it is going to do: `manor rollout plan`", "--dry-run of a plan")
 		}
+		if err := files.check(!*dryRun); err != nil { // whether it waits is not known yet
+			return err
+		}
 		return a.with(cmd, !*dryRun, func(ctx context.Context, s *session) error {
 			if *dryRun {
 				return a.planRollout(ctx, s, n)
 			}
 			waits := *wait || s.inProcess && !cmd.Flags().Changed("wait")
-			return a.setGoing(ctx, s, waits, followed{verb: "started"}, func() (*controlplane.Rollout, error) {
+			if err := files.check(waits); err != nil {
+				return err
+			}
+			return a.setGoing(ctx, s, waits, followed{verb: "started", reports: files}, func() (*controlplane.Rollout, error) {
 				return s.StartRollout(ctx, n)
 			})
 		})

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"io"
 	"os"
@@ -11,33 +12,65 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/manorhq/manor/cmd/manor/render"
 	"github.com/manorhq/manor/controlplane"
 )
+
+// strategySchema is made by `make generate` from the Go type.
+//
+//go:embed strategy.schema.json
+var strategySchema []byte
+
+const strategyExample = `waves:                                # the first that matches takes a tenant
+  - {name: canary, match: 'tenant.labels.ring == "canary"', soak: 15m}
+  - {name: early, percent: 10, soak: 1h}
+  - {name: rest, order_by: [tenant.region, tenant.slug]}
+limits:   {total: 64, per_cluster: 8, per_database: 4}
+budget:   {failures: 5, ratio: 0.01}  # whichever is reached first
+on_breach: pause                      # or rollback, rollback_wave
+gates:                                # after each wave, before the next
+  - {sql: "select count(*) = 0 from pg_stat_activity where wait_event_type = 'Lock'", on: cluster}
+  - {http: "http://127.0.0.1:9000/ready", expect: 200, for: 5m}
+  - {approval: true}
+timeouts: {lock: 500ms, statement: 30s}
+retry:    {attempts: 5, backoff: 1s, max: 1m}
+windows:  [{match: 'tenant.region == "eu"', hours: "01:00-05:00", zone: Europe/Berlin}]
+`
 
 func (a *app) strategyCommand() *cobra.Command {
 	cmd := group("strategy", "Keep how rollouts go about their tenants", `
 A strategy says in which waves a rollout changes its tenants, how many at a time,
 what is waited for between two waves, how many may fail, and when it may work:
 
-  waves:                                # the first that matches takes a tenant
-    - {name: canary, match: 'tenant.labels.ring == "canary"', soak: 15m}
-    - {name: early, percent: 10, soak: 1h}
-    - {name: rest, order_by: [tenant.region, tenant.slug]}
-  limits:   {total: 64, per_cluster: 8, per_database: 4}
-  budget:   {failures: 5, ratio: 0.01}  # whichever is reached first
-  on_breach: pause                      # or rollback, rollback_wave
-  gates:                                # after each wave, before the next
-    - {sql: "select count(*) = 0 from pg_stat_activity where wait_event_type = 'Lock'", on: cluster}
-    - {http: "http://127.0.0.1:9000/ready", expect: 200, for: 5m}
-    - {approval: true}
-  timeouts: {lock: 500ms, statement: 30s}
-  retry:    {attempts: 5, backoff: 1s, max: 1m}
-  windows:  [{match: 'tenant.region == "eu"', hours: "01:00-05:00", zone: Europe/Berlin}]
-
-Every part may be left out.`, "  manor strategy apply careful -f strategy.yaml\n  manor rollout start --release v2 --strategy careful")
+`+indented(strategyExample)+`
+Every part may be left out. Editors check a file whose first line is
+# yaml-language-server: $schema=https://raw.githubusercontent.com/manorhq/manor/main/docs/strategy.schema.json
+or the name of a file that "manor strategy schema" wrote.`, "  manor strategy apply careful -f strategy.yaml\n  manor rollout start --release v2 --strategy careful")
 	cmd.Aliases = []string{"strategies"}
-	cmd.AddCommand(a.strategyApply(), a.strategyList(), a.strategyShow())
+	cmd.AddCommand(a.strategyApply(), a.strategyList(), a.strategyShow(), a.strategySchema())
 	return cmd
+}
+
+func indented(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ") + "\n"
+}
+
+func (a *app) strategySchema() *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print the JSON schema of a strategy file", Example: "  manor strategy schema > strategy.schema.json",
+		Long: `Print the JSON schema of a strategy file, for editors and pipelines. It needs no
+control plane. A file whose first line is
+# yaml-language-server: $schema=strategy.schema.json
+is checked against it as it is written.`,
+		Args: args(0, 0, ""),
+		RunE: a.run(func(*cobra.Command, []string) error {
+			if a.print.Format == render.YAML {
+				return a.print.Line(json.RawMessage(strategySchema))
+			}
+			_, err := a.out.Write(strategySchema)
+			return err
+		}),
+	}
 }
 
 func (a *app) strategyApply() *cobra.Command {

@@ -76,7 +76,7 @@ func (a *app) psql(program string, dsn *controlplane.DSN, args []string) error {
 			return psqlExit(err)
 		case sig := <-signals:
 			// A terminal sends its interrupt to psql too.
-			if tty, _ := terminal(a.err); sig != os.Interrupt || !tty {
+			if tty, _, _ := terminal(a.err); sig != os.Interrupt || !tty {
 				_ = cmd.Process.Signal(sig)
 			}
 		}

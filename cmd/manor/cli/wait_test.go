@@ -58,7 +58,20 @@ func TestFailuresAreShownAsTheyComeAndOnceMoreAtTheEnd(t *testing.T) {
 }
 
 func TestWatchAsJSONWritesTheEventsOfTheRolloutAndLastTheRollout(t *testing.T) {
-	p := rested(controlplane.RolloutSucceeded, controlplane.Counts{controlplane.TargetSucceeded: 2}).start(t)
+	watchAsJSON(t, rested(controlplane.RolloutSucceeded, controlplane.Counts{controlplane.TargetSucceeded: 2}))
+}
+
+func TestAWatcherWhoseConnectionBreaksMissesNoEvent(t *testing.T) {
+	p := rested(controlplane.RolloutSucceeded, controlplane.Counts{controlplane.TargetSucceeded: 2})
+	p.breaks = true
+	watchAsJSON(t, p)
+}
+
+// watchAsJSON watches the one rollout of a plane to its end, and wants every
+// event of it once, and last the rollout.
+func watchAsJSON(t *testing.T, p *plane) {
+	t.Helper()
+	p.start(t)
 	p.patience = 1 // watch looks before it follows
 	if _, err := (rollouts{plane: p}).going(controlplane.RolloutRunning); err != nil {
 		t.Fatal(err)

@@ -36,6 +36,7 @@ type Config struct {
 	ErrColor bool             // the same of Err
 	Live     bool             // Err is a terminal: progress is a bar that redraws itself
 	Width    int              // of that terminal; 0: not known
+	Height   int              // the same
 	Now      func() time.Time // default: time.Now
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // Progress tells how far a piece of work is: on a terminal a bar that redraws
-// itself, elsewhere a plain line now and then.
+// itself, perhaps with more below it, elsewhere a plain line now and then.
 type Progress struct {
 	out   io.Writer
 	live  bool
@@ -22,11 +22,14 @@ type Progress struct {
 	now   func() time.Time
 	every time.Duration // between plain lines
 	width int           // of the terminal; 0: not known
+	most  int           // lines that it may take there; 0: not known
 	begun time.Time
 
 	mu          sync.Mutex
 	done, total int
 	detail      string
+	below       []string // lines below the bar
+	drawn       int      // lines that are on the screen now
 	said        time.Time
 	saidText    string
 	frame       int
@@ -43,12 +46,14 @@ const (
 	frameEvery = 100 * time.Millisecond
 	frames     = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 	clearLine  = "\r\x1b[K"
+	clearRest  = "\x1b[K" // of the line
+	clearBelow = "\x1b[J" // the cursor, and the rest of its line
 )
 
 // Progress starts one on the error stream. It must be closed.
 func (p *Printer) Progress(label string) *Progress {
 	g := &Progress{
-		out: p.Err, live: p.Live, style: style{on: p.ErrColor}, label: label, now: p.Now, every: plainEvery, width: p.Width, begun: p.Now(),
+		out: p.Err, live: p.Live, style: style{on: p.ErrColor}, label: label, now: p.Now, every: plainEvery, width: p.Width, most: max(0, p.Height-1), begun: p.Now(),
 		said: p.Now(), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	if g.live {
@@ -91,12 +96,22 @@ func (g *Progress) Update(done, total int, detail string) {
 	}
 }
 
+// Below shows text below the bar, where there is one, in place of what was there.
+func (g *Progress) Below(text string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.below = strings.Split(strings.TrimRight(text, "\n"), "\n")
+	if g.live {
+		g.draw()
+	}
+}
+
 // Print writes text that stays, above the bar.
 func (g *Progress) Print(text string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.live {
-		fmt.Fprint(g.out, clearLine)
+		g.wipe()
 	}
 	fmt.Fprintln(g.out, text)
 	if g.live {
@@ -114,7 +129,7 @@ func (g *Progress) Close() {
 	g.closed = true
 	close(g.stop)
 	if g.live {
-		fmt.Fprint(g.out, clearLine)
+		g.wipe()
 	} else if g.saidText != "" { // what is quick needs no lines at all
 		g.say(g.now())
 	}
@@ -142,29 +157,80 @@ func (g *Progress) say(now time.Time) {
 
 const progressWidth = 30
 
-// draw writes the bar over the one before. The caller holds mu.
+// draw writes the bar, and what is below it, over the ones before: in one piece,
+// and clearing nothing first that is written again. The caller holds mu.
 func (g *Progress) draw() {
 	if g.closed {
 		return
 	}
+	lines := []string{g.head()}
+	if g.width > 0 { // lines that wrap could not be written over
+		lines = append(lines, g.below...)
+	}
+	if g.most > 0 && len(lines) > g.most { // what has left the screen could not be written over
+		lines = lines[:g.most]
+	}
+	text := g.top()
+	for i, line := range lines {
+		if i > 0 {
+			text += "\n"
+		}
+		text += fit(line, g.width) + clearRest
+	}
+	if g.drawn > len(lines) {
+		text += clearBelow
+	}
+	g.drawn = len(lines)
+	fmt.Fprint(g.out, text)
+}
+
+// fit cuts a line that would wrap on a terminal: it could not be cleared. A
+// width of 0 is not known.
+func fit(line string, width int) string {
+	if width == 0 {
+		return line
+	}
+	return lipgloss.NewStyle().MaxWidth(width - 1).Render(line)
+}
+
+// top leads to the beginning of what is drawn.
+func (g *Progress) top() string {
+	if g.drawn < 2 {
+		return "\r"
+	}
+	return fmt.Sprintf("\r\x1b[%dA", g.drawn-1)
+}
+
+// wipe takes off the screen what is drawn. The caller holds mu.
+func (g *Progress) wipe() {
+	text := clearLine
+	if g.drawn > 1 {
+		text = g.top() + clearBelow
+	}
+	g.drawn = 0
+	fmt.Fprint(g.out, text)
+}
+
+func (g *Progress) head() string {
 	spinner := string([]rune(frames)[g.frame%len([]rune(frames))])
 	text := g.style.paint(cyan, spinner) + " " + g.label
 	if g.total > 0 {
-		text += " " + g.bar() + fmt.Sprintf(" %d/%d", g.done, g.total)
+		text += " " + g.style.bar(g.done, g.total, progressWidth) + fmt.Sprintf(" %d/%d", g.done, g.total)
 	}
 	text += " " + g.style.note(took(g.now().Sub(g.begun).Truncate(frameEvery)))
 	if g.detail != "" {
 		text += "  " + g.detail
 	}
-	if g.width > 0 { // a line that wraps could not be cleared
-		text = lipgloss.NewStyle().MaxWidth(g.width - 1).Render(text)
-	}
-	fmt.Fprint(g.out, clearLine+text)
+	return text
 }
 
-func (g *Progress) bar() string {
-	filled := min(progressWidth, g.done*progressWidth/g.total)
-	return g.style.paint(green, strings.Repeat("━", filled)) + g.style.note(strings.Repeat("─", progressWidth-filled))
+// bar is as full as done is of total.
+func (s style) bar(done, total, width int) string {
+	filled := width
+	if total > 0 {
+		filled = min(width, done*width/total)
+	}
+	return s.paint(green, strings.Repeat("━", filled)) + s.note(strings.Repeat("─", width-filled))
 }
 
 // Counts writes the targets of a rollout by status, for the detail of a progress.

@@ -155,30 +155,28 @@ func (p *Printer) RolloutStarted(r *controlplane.Rollout, did string) error {
 		p.style.bold(r.ID), did, plural(r.Targets, "tenant"), r.Release, r.Version, r.ID)
 }
 
-// whatNext names the commands that go on from where a rollout rests, out of
-// those that have something to do.
+// whatNext names the commands that go on from where a rollout rests.
 func (p *Printer) whatNext(r *controlplane.Rollout, failed []controlplane.Target, more int) string {
+	return p.next(nextCommands(r, more > 0 || causesOf(failed).moved)...)
+}
+
+// nextCommands are those that go on from where a rollout rests, each with what
+// it does, out of those that have something to do. moved says that a failed
+// target may have been changed in part.
+func nextCommands(r *controlplane.Rollout, moved bool) []string {
 	var next []string
 	switch {
 	case r.State == controlplane.RolloutPaused:
 		next = append(next, "manor rollout resume "+r.ID, "go on")
 	case r.State != controlplane.RolloutFailed:
-		return ""
+		return nil
 	case r.Counts[controlplane.TargetFailed] > 0 && r.Counts[controlplane.TargetNeedsAttention] == 0:
 		next = append(next, "manor rollout retry "+r.ID, "try the failed ones again")
 	}
-	if changedAny(r.Counts, failed, more) {
+	if moved || r.Counts[controlplane.TargetSucceeded] > 0 || r.Counts[controlplane.TargetNeedsAttention] > 0 { // a rollback has something to undo
 		next = append(next, "manor rollout rollback "+r.ID, "take every tenant back")
 	}
-	return p.next(next...)
-}
-
-// changedAny reports whether a rollback has something to undo: a target that
-// arrived, one that a rollback left (it needs attention), or one that failed
-// half-way. Failures that are not at hand may be such.
-func changedAny(counts controlplane.Counts, failed []controlplane.Target, more int) bool {
-	return counts[controlplane.TargetSucceeded] > 0 || counts[controlplane.TargetNeedsAttention] > 0 || more > 0 ||
-		slices.ContainsFunc(failed, func(t controlplane.Target) bool { return t.Version != t.From })
+	return next
 }
 
 func (p *Printer) next(commandsAndWhy ...string) string {
@@ -197,10 +195,7 @@ func (p *Printer) failures(targets []controlplane.Target) string {
 	g := p.grid("TENANT", "STATUS", "CLUSTER", "SQLSTATE", "FAILURE")
 	for i := range targets {
 		t := &targets[i]
-		f := t.Failure
-		if f == nil {
-			f = &controlplane.Failure{}
-		}
+		f := failureOf(t)
 		bare := *f
 		bare.SQLState = "" // in a column of its own
 		g.row(t.Tenant, p.style.state(string(t.Status)), t.Cluster, f.SQLState, bare.String())
@@ -212,7 +207,7 @@ func (p *Printer) failures(targets []controlplane.Target) string {
 // tenant, place in the migration, message, statement with a caret.
 func (p *Printer) TargetFailure(t *controlplane.Target) string {
 	s := style{on: p.ErrColor}
-	where := strings.ReplaceAll(string(t.Status), "_", " ")
+	where := words(t.Status)
 	if t.Cluster != "" {
 		where += " on " + t.Cluster
 	}

@@ -48,6 +48,7 @@ type (
 		Level     string          `json:"level"` // the words are those of our severities
 		Message   sarifText       `json:"message"`
 		Locations []sarifLocation `json:"locations"`
+		Count     int             `json:"occurrenceCount,omitempty"`
 	}
 	sarifLocation struct {
 		Physical struct {
@@ -65,17 +66,23 @@ type (
 // show them beside the code. dir is relative to the root of the repository, with
 // slashes; version is that of this binary.
 func SARIF(warnings []controlplane.Warning, dir, version string) ([]byte, error) {
-	run := sarifRun{Results: []sarifResult{}}
-	run.Tool.Driver = sarifDriver{Name: "manor", Version: version, InformationURI: "https://github.com/manorhq/manor", Rules: []sarifRule{}}
+	var results []sarifResult
+	var rules []sarifRule
 	index := map[controlplane.WarningCode]int{}
 	for i := range warnings {
 		w := &warnings[i]
 		if _, ok := index[w.Code]; !ok {
-			index[w.Code] = len(run.Tool.Driver.Rules)
-			run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRuleOf(w))
+			index[w.Code] = len(rules)
+			rules = append(rules, sarifRuleOf(w))
 		}
-		run.Results = append(run.Results, sarifResultOf(w, dir, index[w.Code]))
+		results = append(results, sarifResultOf(w, dir, index[w.Code]))
 	}
+	return sarifDocument(version, rules, results)
+}
+
+func sarifDocument(version string, rules []sarifRule, results []sarifResult) ([]byte, error) {
+	run := sarifRun{Results: append([]sarifResult{}, results...)} // never null
+	run.Tool.Driver = sarifDriver{Name: "manor", Version: version, InformationURI: "https://github.com/manorhq/manor", Rules: append([]sarifRule{}, rules...)}
 	document, err := json.MarshalIndent(sarifLog{
 		Schema:  "https://json.schemastore.org/sarif-2.1.0.json",
 		Version: "2.1.0", Runs: []sarifRun{run},
@@ -99,12 +106,17 @@ func sarifResultOf(w *controlplane.Warning, dir string, rule int) sarifResult {
 	if w.Hint != "" {
 		message += "\n" + w.Hint
 	}
-	r := sarifResult{RuleID: string(w.Code), RuleIndex: rule, Level: string(w.Severity), Message: sarifText{message}, Locations: make([]sarifLocation, 1)}
-	at := &r.Locations[0].Physical
-	at.Artifact.URI = (&url.URL{Path: path.Join(dir, w.File)}).String()
-	at.Region.StartLine = max(1, w.Line)
+	r := sarifResult{RuleID: string(w.Code), RuleIndex: rule, Level: string(w.Severity), Message: sarifText{message}, Locations: sarifAt(dir, w.File, w.Line)}
 	if !slices.Contains(controlplane.Severities, w.Severity) {
 		r.Level = string(controlplane.SeverityWarning)
 	}
 	return r
+}
+
+// sarifAt is a line of a file of a migration directory; 0 is the file as a whole.
+func sarifAt(dir, file string, line int) []sarifLocation {
+	at := make([]sarifLocation, 1)
+	at[0].Physical.Artifact.URI = (&url.URL{Path: path.Join(dir, file)}).String()
+	at[0].Physical.Region.StartLine = max(1, line)
+	return at
 }

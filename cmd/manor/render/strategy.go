@@ -78,12 +78,12 @@ func budget(s controlplane.Strategy) string {
 	if s.Budget == nil {
 		return ""
 	}
-	return s.Budget.String() + ", then " + strings.ReplaceAll(string(s.OnBreach), "_", " ")
+	return s.Budget.String() + ", then " + words(s.OnBreach)
 }
 
 // onError is "continue" or "pause after 5 failures".
 func onError(r *controlplane.Rollout) string {
-	text := strings.ReplaceAll(string(r.OnError), "_", " ")
+	text := words(r.OnError)
 	if r.Strategy.Budget != nil {
 		text += " after " + r.Strategy.Budget.String()
 	}

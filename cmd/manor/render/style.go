@@ -66,13 +66,15 @@ func (s style) count(n int, with lipgloss.Style) string {
 	return s.paint(with, text)
 }
 
+// words are a state or a status as people write it.
+func words[S ~string](status S) string { return strings.ReplaceAll(string(status), "_", " ") }
+
 // counts writes "219 succeeded, 1 failed" in the order of the statuses.
 func (s style) counts(c controlplane.Counts) string {
 	var parts []string
 	for _, status := range controlplane.TargetStatuses {
 		if n := c[status]; n > 0 {
-			words := strings.ReplaceAll(string(status), "_", " ")
-			text := itoa(n) + " " + words
+			text := itoa(n) + " " + words(status)
 			parts = append(parts, strings.Replace(s.state(string(status)), string(status), text, 1))
 		}
 	}

@@ -1,4 +1,5 @@
-// Command openapi writes the API's OpenAPI document to the file it is given.
+// Command openapi writes what machines read of the API: its OpenAPI document, and
+// the schema of a strategy file, in as many places as are named.
 package main
 
 import (
@@ -15,13 +16,32 @@ func main() {
 	}
 }
 
+// nouns hold the types of a strategy.
+var nouns = []string{"../strategy.go", "../window.go"}
+
 func run(args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("give one file name, got %d", len(args))
+	if len(args) < 2 {
+		return fmt.Errorf("give the file of the document, and those of the strategy's schema: got %q", args)
 	}
 	document, err := api.Document()
 	if err != nil {
 		return fmt.Errorf("making the document: %w", err)
 	}
-	return os.WriteFile(args[0], document, 0o644)
+	comments, err := fieldComments(nouns...)
+	if err != nil {
+		return fmt.Errorf("reading the nouns: %w", err)
+	}
+	schema, err := api.StrategySchema(func(typ, field string) string { return comments[[2]string{typ, field}] })
+	if err != nil {
+		return fmt.Errorf("making the schema: %w", err)
+	}
+	if err := os.WriteFile(args[0], document, 0o644); err != nil {
+		return err
+	}
+	for _, file := range args[1:] {
+		if err := os.WriteFile(file, schema, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
