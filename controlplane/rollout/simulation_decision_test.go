@@ -40,15 +40,16 @@ func (w *world) decide(p *process, r *run) bool {
 	if r.State.Resting() {
 		return true
 	}
-	if d := Next(w.load(r)); d.Undo { // nobody joins, since the transaction is rolled back
-		w.turning = append(w.turning, &turning{r, w.planUndo(r, ""), d.Reason})
+	if d := w.next(r); d.Undo { // nobody joins, since the transaction is rolled back
+		w.turning = append(w.turning, &turning{r, w.planUndo(r, scope{wave: d.UndoWave}), d.Reason})
 		w.tell("%s is to turn round: %s", r.ID, d.Reason)
 		return true
 	}
 	w.welcome(r)
 	w.giveUp(r)
-	s := w.load(r)
-	w.deciding = append(w.deciding, &decision{r, p, s, Next(s)})
+	d := &decision{r, p, w.load(r), w.next(r)}
+	w.endsInTurn(d)
+	w.deciding = append(w.deciding, d)
 	return true
 }
 
@@ -59,11 +60,16 @@ func (w *world) obey(d *decision) {
 	w.hand(d.Start)
 	switch {
 	case d.Batch:
-		w.makeBatches(d.run, d.state.Now)
+		w.makeBatches(d.run, d.state.present(), d.state.Now)
 		w.enqueue(job{run: d.run, at: w.elapsed})
 	case d.Close:
 		w.shut(d.run, d.state.Now)
 		w.enqueue(job{run: d.run, at: w.elapsed})
+	case d.End > 0 || d.Pass > 0:
+		w.mark(d)
+		w.enqueue(job{run: d.run, at: w.elapsed})
+	case d.Ask.Wave > 0:
+		w.toAsk(d)
 	case d.Become != "":
 		w.finish(d.run, d.Decision)
 	case !d.WakeAt.IsZero():
@@ -75,7 +81,7 @@ func (w *world) obey(d *decision) {
 // are to be migrated first.
 func (w *world) shut(r *run, now time.Time) {
 	w.welcome(r)
-	if Next(w.load(r)).Close {
+	if w.next(r).Close {
 		r.ClosedAt = &now
 		w.tell("%s is closed to newcomers", r.ID)
 		w.promote(r)
@@ -94,6 +100,9 @@ func (w *world) promote(r *run) {
 // finish ends a rollout's run.
 func (w *world) finish(r *run, d Decision) {
 	forwards := r.State == controlplane.RolloutRunning
+	if d.Become == controlplane.RolloutAborted {
+		w.leaveOpen(r)
+	}
 	w.become(r, d.Become, d.Reason)
 	w.ends(r)
 	if d.Become == controlplane.RolloutSucceeded && forwards {
@@ -104,13 +113,14 @@ func (w *world) finish(r *run, d Decision) {
 // start freezes a selection, unless another rollout works on some of it.
 func (w *world) start(groups int) {
 	r := &run{groups: groups, Rollout: &ent.Rollout{ID: fmt.Sprintf("r%d", len(w.runs)), State: controlplane.RolloutPlanned, CreatedAt: w.now(),
-		Version: fmt.Sprint(2 + w.rng.IntN(w.latest-1)), OnError: controlplane.OnErrors[w.rng.IntN(3)], BatchSize: 1 + w.rng.IntN(8),
+		Version: fmt.Sprint(2 + w.rng.IntN(w.latest-1)), OnError: controlplane.OnErrors[w.rng.IntN(4)], BatchSize: 1 + w.rng.IntN(8),
 		Concurrency: 1 + w.rng.IntN(12), PerCluster: max(0, w.rng.IntN(8)-3), PerDatabase: 1 + w.rng.IntN(4)}}
 	selected := slices.DeleteFunc(slices.Clone(w.seats), func(s *seat) bool { return s.group&groups == 0 || !hasHome(s.noun()) })
 	if len(selected) == 0 || slices.ContainsFunc(selected, func(s *seat) bool { return w.claimed(s, nil) != nil }) {
 		return
 	}
 	w.runs = append(w.runs, r)
+	w.drawStrategy(r)
 	w.tell("%s to %s over groups %d: on-error %s, batches of %d, %d at a time, %d per cluster, %d per database",
 		r.ID, r.Version, groups, r.OnError, r.BatchSize, r.Concurrency, r.PerCluster, r.PerDatabase)
 	for _, s := range selected {
@@ -152,6 +162,7 @@ func (w *world) retry(r *run) {
 		return
 	}
 	for _, t := range again {
+		w.reopen(r, t.Wave)
 		w.moveTarget(t, controlplane.TargetPending)
 		t.Attempts, t.BatchID, t.NotBefore = 0, nil, nil
 	}
@@ -160,26 +171,32 @@ func (w *world) retry(r *run) {
 }
 
 func (w *world) restart(r *run) {
-	r.ClosedAt = nil
+	r.ClosedAt, r.undoFor = nil, ""
 	w.become(r, controlplane.RolloutRunning, "")
+	w.forgetAnswers(r)
 	w.enqueue(job{run: r, at: w.elapsed})
 }
 
-// rollback plans what an operator asks for: one tenant, or all.
-func (w *world) rollback(r *run, slug string) {
-	if u := w.planUndo(r, slug); len(u.back) > 0 || u.open > 0 {
+// rollback plans what an operator asks for: one tenant, one wave, or all.
+func (w *world) rollback(r *run, of scope) {
+	if u := w.planUndo(r, of); len(u.back) > 0 || u.open > 0 {
 		w.turning = append(w.turning, &turning{run: r, undo: u})
 	}
 }
 
+// holds reports whether a target is one of those.
+func (s scope) holds(t *ent.Target) bool {
+	return (s.tenant == "" || s.tenant == t.Slug) && (s.wave == 0 || s.wave == t.Wave)
+}
+
 // planUndo finds what a rollout has changed, and what of it cannot be undone.
-func (w *world) planUndo(r *run, slug string) *undo {
-	u := &undo{stuck: map[int]string{}, half: map[int]string{}, whole: slug == ""}
+func (w *world) planUndo(r *run, of scope) *undo {
+	u := &undo{asked: of, stuck: map[int]string{}, half: map[int]string{}, whole: of == scope{}}
 	for _, t := range r.targets {
 		if u.whole && !t.Status.Done() {
 			u.open++
 		}
-		if !w.standing(t) || slug != "" && t.Slug != slug {
+		if !w.standing(t) || !of.holds(t) && w.broken != "a rollback of a wave takes back what others did" {
 			continue
 		}
 		if reason := w.stuck(r, t); reason != "" {
@@ -225,8 +242,12 @@ func (w *world) begin(u *turning) {
 		return
 	}
 	w.turning = slices.DeleteFunc(w.turning, func(o *turning) bool { return o == u })
-	late := !asked && !Next(w.load(r)).Undo && w.broken != "a rollback begins that was planned long ago"
-	if asked && !r.State.Resting() || !asked && r.State != controlplane.RolloutRunning || late || !w.holds(r, u.undo) || !w.turn(r, u.undo) {
+	late := !asked && !w.next(r).undoes(u.undo.asked) && w.broken != "a rollback begins that was planned long ago"
+	if asked && !r.State.Resting() || !asked && r.State != controlplane.RolloutRunning || late || !w.holds(r, u.undo) {
+		return
+	}
+	w.turns(u)
+	if !w.turn(r, u.undo) {
 		return
 	}
 	w.become(r, controlplane.RolloutRollingBack, u.reason)
@@ -261,6 +282,7 @@ func (w *world) turn(r *run, u *undo) bool {
 		w.moveTarget(w.targets[id], controlplane.TargetNeedsAttention)
 	}
 	if !u.whole {
+		w.recount(r)
 		return true
 	}
 	for _, b := range r.batches {

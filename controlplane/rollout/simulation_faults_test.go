@@ -84,6 +84,8 @@ func (w *world) deliver() {
 		w.tell("a job of %s is lost", j.run.ID)
 	} else if j.batch != nil {
 		w.accept(p, j)
+	} else if j.ask.Wave > 0 {
+		w.askGate(j)
 	} else if !w.decide(p, j.run) {
 		return
 	}
@@ -100,6 +102,9 @@ func (w *world) conclude() {
 		}
 		return
 	}
+	if len(w.asking) > 0 && w.rng.IntN(3) == 0 { // so does an answer
+		w.hear(w.asking[w.rng.IntN(len(w.asking))])
+	}
 	if len(w.turning) > 0 && w.rng.IntN(4) == 0 { // planning takes its time
 		w.begin(w.turning[w.rng.IntN(len(w.turning))])
 	}
@@ -108,7 +113,7 @@ func (w *world) conclude() {
 // goWrong does one of the things that may go wrong in this world, or mends it.
 func (w *world) goWrong() {
 	p, at, s := w.processes[w.rng.IntN(len(w.processes))], w.sites[w.rng.IntN(len(w.sites))], w.seats[w.rng.IntN(len(w.seats))]
-	switch f := w.faults; w.rng.IntN(14) {
+	switch f := w.faults; w.rng.IntN(16) {
 	case 0:
 		w.kill(f.kills, p)
 	case 1:
@@ -143,6 +148,8 @@ func (w *world) goWrong() {
 			w.meddle(s)
 		}
 	case 12, 13:
+		w.sicken(f.gates)
+	case 14, 15:
 		clear(s.home.refuses) // somebody has put the data right
 	}
 }
@@ -213,17 +220,21 @@ func (w *world) command() {
 		return
 	}
 	r := w.runs[w.rng.IntN(len(w.runs))]
-	switch n := w.rng.IntN(6); {
+	switch n := w.rng.IntN(8); {
 	case n == 0 && w.faults.trouble:
 		w.switchOff(w.sites[w.rng.IntN(len(w.sites))].id)
 	case n == 1:
 		w.correct()
-	case !r.State.Resting() || w.locked(r):
+	case w.locked(r):
 	case n == 2:
-		w.rollback(r, "")
+		w.steer(r)
+	case !r.State.Resting():
+		w.approve(r)
 	case n == 3:
-		w.rollback(r, r.targets[w.rng.IntN(len(r.targets))].Slug)
+		w.rollback(r, scope{})
 	case n == 4:
+		w.rollback(r, w.somePart(r))
+	case n == 5:
 		w.retry(r)
 	default:
 		w.resume(r)

@@ -144,7 +144,7 @@ func (w *world) commit(m *message) {
 func (w *world) effect(m *message) {
 	h, id := &m.seat.home, m.run.ID
 	i := slices.IndexFunc(m.run.targets, func(t *ent.Target) bool { return t.TenantID == m.seat.ID })
-	if m.run.targets[i].Status.Done() {
+	if t := m.run.targets[i]; t.Status.Done() && !m.seat.left {
 		w.breaks("%s changes %s, which is %s in it", id, m.seat.Slug, m.run.targets[i].Status)
 	}
 	did := h.did[id]
@@ -155,6 +155,8 @@ func (w *world) effect(m *message) {
 		h.did[id] = append(did, m.path[0])
 	case len(did) > 0 && did[len(did)-1] == h.version:
 		h.did[id] = did[:len(did)-1]
+	case m.seat.left: // whose doing it is, only its revisions tell
+		h.undo()
 	case m.seat.meddled && (w.guessed[m.run.targets[i].ID] || h.rollouts() > 1): // nobody can tell a tool's doing from theirs
 	default:
 		w.breaks("%s takes back %s of %s, which it did not apply (it did %v)", id, h.version, m.seat.Slug, did)
@@ -168,6 +170,15 @@ func (h *home) rollouts() int {
 		n--
 	}
 	return n
+}
+
+// undo has nobody have done the last version.
+func (h *home) undo() {
+	for id, did := range h.did {
+		if len(did) > 0 && did[len(did)-1] == h.version {
+			h.did[id] = did[:len(did)-1]
+		}
+	}
 }
 
 // meddle moves a tenant with another tool than Manor.
@@ -188,11 +199,7 @@ func (w *world) meddle(s *seat) {
 	if version := fmt.Sprint(to); version > h.version {
 		h.did["tool"] = append(h.did["tool"], version)
 	} else {
-		for id, did := range h.did {
-			if len(did) > 0 && did[len(did)-1] == h.version {
-				h.did[id] = did[:len(did)-1]
-			}
-		}
+		h.undo()
 	}
 	h.version, s.meddled = fmt.Sprint(to), true
 	h.past = append(h.past, h.version)

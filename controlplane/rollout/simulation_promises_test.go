@@ -19,7 +19,7 @@ func (w *world) begins(a *attempt) {
 	at := map[string]controlplane.RolloutState{up: controlplane.RolloutRunning, down: controlplane.RolloutRollingBack}[b.Direction]
 	w.tell("%s begins %s of %s, %s at a time", h.process.name, a.t.Slug, r.ID, fmt.Sprint(len(h.lanes)))
 	switch {
-	case b.Direction == up && w.breached(r):
+	case b.Direction == up && w.spent(r):
 		w.breaks("%s of %s is begun although its budget is breached", a.t.Slug, r.ID)
 	case held && r.State != at:
 		w.breaks("%s is begun %s although %s is %s", a.t.Slug, b.Direction, r.ID, r.State)
@@ -28,6 +28,7 @@ func (w *world) begins(a *attempt) {
 	case held && len(h.lanes) > b.Parallelism:
 		w.breaks("%d tenants of batch %d are worked on at a time, not %d", len(h.lanes), b.ID, b.Parallelism)
 	}
+	w.beginsInTurn(r, w.targets[a.t.ID])
 }
 
 // takes checks a batch that a worker takes: not of a rollout that rests, and
@@ -36,7 +37,7 @@ func (w *world) takes(b *ent.Batch) {
 	if r := w.runOf(b.RolloutID); r.State.Resting() || b.Direction != direction(r.State) {
 		w.breaks("batch %d %s is taken although %s is %s", b.ID, b.Direction, r.ID, r.State)
 	}
-	if b.Direction == up && w.breached(w.runOf(b.RolloutID)) {
+	if b.Direction == up && w.spent(w.runOf(b.RolloutID)) {
 		w.breaks("batch %d is taken although the budget of %s is breached", b.ID, b.RolloutID)
 	}
 	if n, _ := pace(w.courses[b.ClusterID], w.now()); n < 1 {
@@ -51,8 +52,8 @@ func (w *world) checkHandOut(d *decision) {
 		return
 	}
 	r, used := d.run, w.used()
-	if d.state.Rollout == controlplane.RolloutRunning && w.breached(r) {
-		w.breaks("%s hands out %v although its budget is breached", r.ID, d.Start)
+	if d.state.Rollout == controlplane.RolloutRunning && (w.spent(r) || r.Wanted != "") {
+		w.breaks("%s hands out %v although its budget is breached, or it is to be %q", r.ID, d.Start, r.Wanted)
 	}
 	for _, g := range d.Start {
 		b := w.batches[g.Batch]
@@ -105,7 +106,11 @@ func (w *world) checkRun(r *run) {
 		if r.State.Resting() && (b.State == batchQueued || b.State == batchRunning) {
 			w.breaks("%s is %s, and its batch %d is %s", r.ID, r.State, b.ID, b.State)
 		}
+		if n := r.inBatch(b); b.State == batchWaiting && n != b.Size {
+			w.breaks("batch %d of %s waits with %d targets, and says %d", b.ID, r.ID, n, b.Size)
+		}
 	}
+	w.witness(r)
 	for _, t := range r.targets {
 		w.checkTarget(r, t)
 	}
@@ -126,7 +131,7 @@ func (w *world) checkTarget(r *run, t *ent.Target) {
 		if ended || (t.Status == controlplane.TargetRunning) != (state == batchRunning) || state == batchDone {
 			w.breaks("%s is %s in %s, which is %s; its batch is %s", t.Slug, t.Status, r.ID, r.State, state)
 		}
-	case t.Status == controlplane.TargetNeedsAttention, s.purged: // it says itself that it may be anything
+	case t.Status == controlplane.TargetNeedsAttention, s.purged, s.left: // it says itself that it may be anything
 	case s.meddled && (w.guessed[t.ID] || t.Status != controlplane.TargetRolledBack): // not all of it is Manor's doing
 	case t.Status == controlplane.TargetSucceeded && t.Version != r.Version:
 		w.breaks("%s succeeded at %s", t.Slug, t.Version)
@@ -144,7 +149,7 @@ func (w *world) checkTarget(r *run, t *ent.Target) {
 func (w *world) excused(t *ent.Target) {
 	s, r := w.seatOf(t.TenantID), w.runOf(t.RolloutID)
 	shared := slices.ContainsFunc(w.targets, func(o *ent.Target) bool { return o.TenantID == t.TenantID && o.RolloutID != t.RolloutID })
-	if !shared && !s.wasClosed && !s.meddled && t.Attempts+1 < maxAttempts && w.irreversible(t.FromVersion, r.Version) == "" {
+	if !shared && !r.aborting && !s.wasClosed && !s.meddled && !s.left && t.Attempts+1 < maxAttempts && w.irreversible(t.FromVersion, r.Version) == "" {
 		w.breaks("%s is given up by %s for no reason, at %q from %q; it did %v", t.Slug, r.ID, t.Version, t.FromVersion, s.home.did[r.ID])
 	}
 }
@@ -152,7 +157,7 @@ func (w *world) excused(t *ent.Target) {
 // checkSeat checks that the catalog is not ahead of a tenant, that it is level
 // with one that nobody works on, and that one rollout at most does.
 func (w *world) checkSeat(s *seat) {
-	open, unsure := 0, s.State == controlplane.TenantProvisioning || s.purged || s.meddled
+	open, unsure := 0, s.State == controlplane.TenantProvisioning || s.purged || s.meddled || s.left
 	for _, t := range w.targets {
 		if t.TenantID != s.ID {
 			continue
@@ -199,10 +204,13 @@ func (w *world) checkLimits() {
 
 // ends checks the word that a rollout leaves.
 func (w *world) ends(r *run) {
+	if r.State == controlplane.RolloutSucceeded && r.undoFor != "" {
+		w.breaks("%s succeeded although %s", r.ID, r.undoFor)
+	}
 	for _, t := range r.targets {
 		did := w.seatOf(t.TenantID).home.did[r.ID]
 		switch {
-		case r.State == controlplane.RolloutRolledBack && len(did) > 0 && !w.seatOf(t.TenantID).purged && !w.seatOf(t.TenantID).meddled:
+		case r.State == controlplane.RolloutRolledBack && len(did) > 0 && !w.seatOf(t.TenantID).purged && !w.seatOf(t.TenantID).meddled && !w.seatOf(t.TenantID).left:
 			w.breaks("%s is rolled back, but %s of %s stands", r.ID, did, t.Slug)
 		case t.Status == controlplane.TargetSkipped && w.seatOf(t.TenantID).wasClosed: // it was when that was decided
 		case r.State == controlplane.RolloutSucceeded && !slices.Contains(wanted, t.Status):

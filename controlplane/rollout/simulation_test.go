@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,10 +94,10 @@ func (h *hunted) note(seed uint64, wrong string, seen map[string]int) {
 // tell says how much was played, and fails where histories have become too tame
 // to show anything.
 func (h *hunted) tell(t *testing.T) {
-	t.Logf("%d histories: %d changes of tenants, %d batches taken over, %d late reports dropped, %d tenants fenced, %d rollbacks",
-		h.plays, h.seen[toldChange], h.seen[toldTakenBack], h.seen[toldDropped], h.seen[toldFenced], h.seen[toldTurned])
+	t.Logf("%d histories: %d changes of tenants, %d batches taken over, %d late reports dropped, %d tenants fenced, %d rollbacks, %d waves passed, %d wrong answers of gates",
+		h.plays, h.seen[toldChange], h.seen[toldTakenBack], h.seen[toldDropped], h.seen[toldFenced], h.seen[toldTurned], h.seen[toldPassed], h.seen[toldWrong])
 	for _, what := range []string{toldChange, toldTakenBack, toldDropped, toldFenced, toldTurned, toldEntered, toldLost, toldGivenBack,
-		toldKilled, toldFrozen, toldJump, toldCut, toldMeddled} {
+		toldKilled, toldFrozen, toldJump, toldCut, toldMeddled, toldPassed, toldWrong, toldApproved, toldWanted, toldSkipped, toldReopened, toldBarred} {
 		if h.seen[what] == 0 {
 			t.Errorf("in %d histories, nobody tells of %q", h.plays, what)
 		}
@@ -111,17 +112,46 @@ func retell(seed uint64, broken string) (wrong string, told []string) {
 // rolled back while there are faults again, and returns the promise that was
 // broken.
 func play(w *world) string {
+	if w.flip() { // all in one, wave by wave
+		w.start(1<<groups - 1)
+	}
 	w.start(w.someGroups())
 	w.start(w.someGroups())
 	w.start(1<<groups - 1)
 	w.endure(100 + w.rng.IntN(300))
 	w.settle()
+	if w.flip() {
+		w.persevere()
+	}
 	for i := len(w.runs) - 1; i >= 0 && w.wrong == "" && w.flip(); i-- {
-		w.rollback(w.runs[i], "")
+		if r := w.runs[i]; w.flip() {
+			w.rollback(r, w.somePart(r))
+			w.settle()
+		}
+		w.rollback(w.runs[i], scope{})
 		w.endure(w.rng.IntN(100))
 		w.settle()
 	}
 	return w.wrong
+}
+
+// persevere resumes whatever is paused until nothing is: each time it comes
+// further, since all is well.
+func (w *world) persevere() {
+	for _, r := range w.runs {
+		clear(r.sick)
+	}
+	for n := 0; w.wrong == ""; n++ {
+		i := slices.IndexFunc(w.runs, func(r *run) bool { return r.State == controlplane.RolloutPaused })
+		if i < 0 {
+			return
+		}
+		if n > len(w.targets)+len(w.runs) {
+			w.breaks("%s is paused for ever: %s", w.runs[i].ID, w.runs[i].Reason)
+		}
+		w.resume(w.runs[i])
+		w.settle()
+	}
 }
 
 // endure lets a world live so many steps.
@@ -137,8 +167,8 @@ func (w *world) endure(steps int) {
 
 // patience is how long a world may take to come to rest when nothing goes wrong
 // any more: every target may be deferred as often as it may, on a cluster that
-// rests as long as one may.
-const patience = 20 * time.Minute
+// rests as long as one may, and waves soak and windows open.
+const patience = 30 * time.Minute
 
 // settle ends all faults and waits for rest.
 func (w *world) settle() {
@@ -201,6 +231,13 @@ func (w *world) round() (moved bool) {
 		w.conclude()
 		moved = true
 	}
+	for len(w.asking) > 0 {
+		w.hear(w.asking[0])
+		moved = true
+	}
+	for _, r := range w.runs {
+		moved = w.approve(r) || moved
+	}
 	for len(w.turning) > 0 {
 		w.begin(w.turning[0])
 		moved = true
@@ -238,7 +275,7 @@ func (w *world) unrest() string {
 			return fmt.Sprintf("%s holds %d batches", p.name, len(p.holds))
 		}
 	}
-	if n := len(w.messages) + len(w.deciding) + len(w.turning); n > 0 {
+	if n := len(w.messages) + len(w.deciding) + len(w.turning) + len(w.asking); n > 0 {
 		return fmt.Sprintf("%d things are under way", n)
 	}
 	return ""

@@ -69,7 +69,7 @@ func (w *world) stopped(h *hold) bool {
 	if h.over || h.process.drains || w.age(h) > leaseTime-heartbeat && w.broken != "a lease that has run out is worked on" {
 		return true
 	}
-	return h.batch.Direction == up && w.breached(w.runOf(h.batch.RolloutID)) && w.broken != "a target is begun after a failure"
+	return w.barred(h.batch) || w.breached(h.batch) && w.broken != "a target is begun after a failure"
 }
 
 // feed begins the next target, or gives back the rest. It reports whether it
@@ -111,7 +111,8 @@ func (w *world) step(a *attempt) bool {
 	}
 	h := a.hold
 	r.ID = a.t.ID
-	r.halts = r.trouble || r.Status == controlplane.TargetFailed && h.rollout.OnError != controlplane.OnErrorContinue
+	failed := r.Status == controlplane.TargetFailed && h.rollout.OnError != controlplane.OnErrorContinue
+	r.halts, r.urgent = r.trouble || failed && orFirst(h.rollout.Strategy.Budget).Failures == 1, r.trouble || failed
 	if r.Pause > 0 { // Manor's own dice would make a seed tell two stories
 		half := min(firstPause<<min(a.t.Attempts, maxAttempts), maxPause) / 2
 		if r.Pause >= 3*half { // it waits for the same as the last time
@@ -127,7 +128,7 @@ func (w *world) step(a *attempt) bool {
 		w.breaks("%s", err)
 	}
 	h.lanes = slices.DeleteFunc(h.lanes, func(o *attempt) bool { return o == a })
-	h.news, h.urgent, h.over = append(h.news, lawful), h.urgent || r.halts, h.over || r.halts
+	h.news, h.urgent, h.over = append(h.news, lawful), h.urgent || r.urgent, h.over || r.halts
 	w.tell("%s: %s would be %s at %q", h.process.name, a.t.Slug, r.Status, r.Version)
 	return true
 }

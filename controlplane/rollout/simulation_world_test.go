@@ -40,6 +40,7 @@ type world struct {
 	messages  []*message
 	deciding  []*decision
 	turning   []*turning
+	asking    []*asking
 	standard  string // the version that new tenants get
 	latest    int    // the release's last version
 	oneWay    map[string]bool
@@ -48,7 +49,8 @@ type world struct {
 
 // faults are what may go wrong in a world; every seed has some of them.
 type faults struct {
-	kills, freezes, drains, lostAnswers, lostJobs, clock, trouble, crowds, locks, refusals, cuts, lives, operators, tools, haste, poison bool
+	kills, freezes, drains, lostAnswers, lostJobs, clock, trouble, crowds, locks, refusals, cuts, lives, operators, tools, haste, poison, gates bool
+	waves                                                                                                                                       bool // rollouts go in several, with all that belongs to them
 }
 
 // run is a rollout with what the simulation has to know of it.
@@ -58,6 +60,14 @@ type run struct {
 	targets  []*ent.Target
 	batches  []*ent.Batch
 	selected int // tenants that entered it, counted apart
+	waves    []*ent.Wave
+	wave     map[int]int // of each group of tenants
+	window   map[int]int
+	sick     []bool      // the gates that are answered wrong at present
+	seen     []witnessed // of each wave
+	undoing  scope       // what was taken back last
+	undoFor  string      // why; "": an operator asked for it
+	aborting bool
 }
 
 // seat is a tenant as the catalog knows it, and its home on a cluster.
@@ -69,6 +79,7 @@ type seat struct {
 	shared    bool // its database holds others
 	purged    bool // its home is gone
 	meddled   bool // another tool has moved it
+	left      bool // an abort left it when nobody knew where it was: what had been sent may still arrive
 	wasClosed bool // it was being deleted, once
 	deadly    bool // whoever works on it dies
 	home      home
@@ -83,7 +94,8 @@ type site struct {
 // job is work on its way to a process.
 type job struct {
 	run   *run
-	batch *ent.Batch // nil: advance the run
+	batch *ent.Batch // nil: advance the run, or ask
+	ask   Ask
 	at    time.Duration
 }
 
@@ -91,7 +103,7 @@ type job struct {
 func newWorld(seed uint64, broken string, told *[]string) *world {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 0)), broken: broken, told: told, seen: map[string]int{}, courses: map[string]fleet.Course{}, oneWay: map[string]bool{}, guessed: map[int]bool{}}
 	w.faults = faults{kills: w.flip(), freezes: w.flip(), drains: w.flip(), lostAnswers: w.flip(), lostJobs: w.flip(), clock: w.flip(), trouble: w.flip(),
-		crowds: w.flip(), locks: w.flip(), refusals: w.flip(), cuts: w.flip(), lives: w.flip(), operators: w.flip(), tools: w.rng.IntN(4) == 0, haste: w.flip(), poison: w.rng.IntN(4) == 0}
+		crowds: w.flip(), locks: w.flip(), refusals: w.flip(), cuts: w.flip(), lives: w.flip(), operators: w.flip(), tools: w.rng.IntN(4) == 0, haste: w.flip(), poison: w.rng.IntN(4) == 0, gates: w.flip(), waves: w.rng.IntN(4) > 0}
 	if only, ok := amid[broken]; ok {
 		w.faults = only
 	}
@@ -148,7 +160,7 @@ const (
 	toldDropped   = "late results of batch %d, epoch %d, are dropped"
 	toldFenced    = "%s is fenced at %s, epoch %d"
 	toldTurned    = "%s of %s is to be taken back from %q to %q (%s)"
-	toldEntered   = "%s enters %s: %s at %q"
+	toldEntered   = "%s enters %s in wave %d: %s at %q"
 	toldLost      = "%s has lost batch %d"
 	toldGivenBack = "%s gives back %d targets of batch %d"
 	toldKilled    = "%s is killed"
@@ -156,6 +168,13 @@ const (
 	toldJump      = "the clock jumps by %s"
 	toldCut       = "the connection to %s is cut"
 	toldMeddled   = "another tool takes %s to %s"
+	toldPassed    = "%s goes on after wave %d"
+	toldWrong     = "a gate of %s after wave %d is not as it should be"
+	toldApproved  = "wave %d of %s is approved"
+	toldWanted    = "%s is to be %s"
+	toldSkipped   = "%s is taken out of %s"
+	toldReopened  = "wave %d of %s is open again"
+	toldBarred    = "a window of %s is shut"
 )
 
 // now is the catalog's clock.

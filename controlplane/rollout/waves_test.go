@@ -297,6 +297,38 @@ func TestTenantThatJoinsGoesInItsOwnWave(t *testing.T) {
 	}
 }
 
+func TestRetryAsksTheGatesAgainOfAWaveThatItGoesBackTo(t *testing.T) {
+	t.Parallel()
+	p := ringed(t)
+	for _, slug := range []string{"bird-002", "acme-002"} {
+		p.Exec(slug, "INSERT INTO notes VALUES (1, 'x', -1)")
+	}
+	id := begin(t, p, controlplane.Strategy{Waves: canaryFirst, Gates: []controlplane.Gate{{Approval: true}}})
+	reaches(t, p, id, 1, controlplane.WaveGated)
+	if _, err := p.ApproveRollout(t.Context(), id, controlplane.RolloutCommand{}); err != nil {
+		t.Fatal(err)
+	}
+	if r := p.Rested(id); r.State != controlplane.RolloutFailed || r.Counts[controlplane.TargetFailed] != 2 {
+		t.Fatalf("state %s, counts %s", r.State, r.Counts)
+	}
+	for _, slug := range []string{"bird-002", "acme-002"} {
+		p.Exec(slug, "DELETE FROM notes")
+	}
+	if _, err := p.RetryRollout(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	r := reaches(t, p, id, 1, controlplane.WaveGated)
+	if r.Waves[0].Counts[controlplane.TargetSucceeded] != 2 || r.Waves[1].Counts[controlplane.TargetPending] != 1 {
+		t.Fatalf("waves %+v", r.Waves)
+	}
+	if _, err := p.ApproveRollout(t.Context(), id, controlplane.RolloutCommand{}); err != nil {
+		t.Fatal(err)
+	}
+	if r := p.Rested(id); r.State != controlplane.RolloutSucceeded || r.Counts[controlplane.TargetSucceeded] != 8 {
+		t.Fatalf("state %s (%s), counts %s", r.State, r.Reason, r.Counts)
+	}
+}
+
 func TestStrategyIsKeptByNameAndUsed(t *testing.T) {
 	t.Parallel()
 	p := ringed(t)
