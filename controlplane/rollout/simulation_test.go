@@ -36,7 +36,7 @@ func TestSimulation(t *testing.T) {
 	}
 	n := *manySeeds
 	if n == 0 {
-		if n = 3000; testing.Short() {
+		if n = 2000; testing.Short() {
 			n = 300
 		}
 	}
