@@ -213,6 +213,9 @@ func (p *RolloutPlan) ToChange() int { return p.Tenants - p.Current - len(p.Skip
 // Unproved names the versions of which it was not seen that they can be taken
 // back without loss.
 func (p *RolloutPlan) Unproved() []string {
+	if len(p.Rehearsals) == 0 && p.ToChange() > 0 {
+		return []string{"all versions: they were not rehearsed"}
+	}
 	why := map[string]string{}
 	for _, r := range p.Rehearsals {
 		for _, v := range r.Versions {

@@ -139,10 +139,19 @@ func (s *Strategy) Validate() error {
 			return err
 		}
 	}
-	checks := []func() error{s.validateWaves, s.validateBudget, s.validateGates, s.validateTimes, s.validateWindows}
+	checks := []func() error{s.validateLimits, s.validateWaves, s.validateBudget, s.validateGates, s.validateTimes, s.validateWindows}
 	for _, check := range checks {
 		if err := check(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func (s *Strategy) validateLimits() error {
+	for field, n := range map[string]int{"limits.total": s.Limits.Total, "limits.per_cluster": s.Limits.PerCluster, "limits.per_database": s.Limits.PerDatabase, "batch_size": s.BatchSize} {
+		if n < 0 || n > maxConcurrency {
+			return strategyError(field, "%d is not between 1 and %d", n, maxConcurrency)
 		}
 	}
 	return nil
@@ -220,7 +229,9 @@ func (s *Strategy) validateGates() error {
 			return strategyError(field+".expect", "%d is no HTTP status", g.Expect)
 		}
 		if u, err := url.Parse(g.HTTP); g.HTTP != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-			return strategyError(field+".http", "%q is no URL", g.HTTP).WithHint("for example http://127.0.0.1:9000/ready")
+			return strategyError(field+".http", "it is no URL").WithHint("for example http://127.0.0.1:9000/ready")
+		} else if g.HTTP != "" && u.User != nil {
+			return strategyError(field+".http", "a password in it would be shown to everybody").WithHint("leave user and password out")
 		}
 	}
 	return nil
@@ -250,7 +261,7 @@ func (s *Strategy) validateWindows() error {
 		if _, _, err := w.clock(); err != nil {
 			return strategyError(field+".hours", "%q are no hours", w.Hours).WithHint("for example 01:00-05:00")
 		}
-		if _, err := w.location(); err != nil {
+		if _, err := w.location(); err != nil || w.Zone == "Local" {
 			return strategyError(field+".zone", "%q is no time zone", w.Zone).WithHint("for example Europe/Berlin")
 		}
 	}
@@ -262,7 +273,7 @@ func (b *Budget) Spent(failures, targets int) bool {
 	if b == nil || failures == 0 {
 		return false
 	}
-	return b.Failures > 0 && failures >= b.Failures || b.Ratio > 0 && float64(failures) >= b.Ratio*float64(targets)
+	return b.Failures > 0 && failures >= b.Failures || b.Ratio > 0 && float64(failures) >= b.Ratio*float64(targets)-1e-9
 }
 
 // String is "5 failures or 1 %".
@@ -277,7 +288,7 @@ func (b *Budget) String() string {
 		bounds = append(bounds, fmt.Sprintf("%d failures", b.Failures))
 	}
 	if b.Ratio > 0 {
-		bounds = append(bounds, fmt.Sprintf("%g %% of the tenants", b.Ratio*100))
+		bounds = append(bounds, fmt.Sprintf("%.6g %% of the tenants", b.Ratio*100))
 	}
 	return strings.Join(bounds, " or ")
 }
@@ -289,12 +300,21 @@ func (g Gate) String() string {
 	case g.SQL != "":
 		text = "sql on each " + string(g.On) + ": " + g.SQL
 	case g.HTTP != "":
-		text = fmt.Sprintf("http %s is %d", g.HTTP, g.Expect)
+		text = fmt.Sprintf("http %s is %d", shown(g.HTTP), g.Expect)
 	}
 	if g.For > 0 {
 		text += " for " + g.For.String()
 	}
 	return text
+}
+
+// shown is a URL without what may be a secret in it.
+func shown(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "?"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 func strategyError(field, format string, args ...any) *Error {

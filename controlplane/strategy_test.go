@@ -45,7 +45,7 @@ func TestStrategyNamesTheFirstFieldThatCannotBeMeant(t *testing.T) {
 		`{"gates": [{"sql": "select true", "approval": true}]}`:          "gates[0]: a gate is one of",
 		`{"gates": [{"sql": "select true", "on": "moon"}]}`:              `gates[0].on: "moon" is none of cluster, tenant`,
 		`{"gates": [{"approval": true, "for": "5m"}]}`:                   "gates[0].for: an approval has no length",
-		`{"gates": [{"approval": true}, {"http": "localhost:9000/ok"}]}`: `gates[1].http: "localhost:9000/ok" is no URL`,
+		`{"gates": [{"approval": true}, {"http": "localhost:9000/ok"}]}`: "gates[1].http: it is no URL",
 		`{"gates": [{"http": "http://here", "expect": 7}]}`:              "gates[0].expect",
 		`{"gates": [{"approval": true, "expect": 200}]}`:                 "gates[0]: on belongs to sql, and expect to http",
 		`{"timeouts": {"lock": "25h"}}`:                                  "timeouts.lock",
@@ -53,6 +53,9 @@ func TestStrategyNamesTheFirstFieldThatCannotBeMeant(t *testing.T) {
 		`{"windows": [{"hours": "1-5"}]}`:                                `windows[0].hours: "1-5" are no hours`,
 		`{"windows": [{"hours": "01:00-01:00"}]}`:                        "windows[0].hours",
 		`{"windows": [{"hours": "01:00-05:00", "zone": "Europe/Bern"}]}`: `windows[0].zone: "Europe/Bern" is no time zone`,
+		`{"gates": [{"http": "http://ada:secret@here/"}]}`:               "gates[0].http: a password in it would be shown",
+		`{"limits": {"total": -5}}`:                                      "limits.total: -5 is not between 1 and 1000",
+		`{"windows": [{"hours": "01:00-05:00", "zone": "Local"}]}`:       `"Local" is no time zone`,
 		`{"name": "Not a name"}`:                                         `strategy name "Not a name" is not valid`,
 	} {
 		var s Strategy

@@ -118,6 +118,8 @@ type Failure struct {
 	SQL       string `json:"sql,omitempty"`       // the statement as the file has it
 	Hint      string `json:"hint,omitempty"`
 
+	SkippedBy string `json:"skipped_by,omitempty"` // who took the tenant out of the rollout: a retry leaves it out, too
+
 	Blocker *Blocker `json:"blocker,omitempty"` // who held the lock that was waited for
 }
 

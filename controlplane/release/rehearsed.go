@@ -2,7 +2,9 @@ package release
 
 import (
 	"context"
+	stdsql "database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -42,7 +44,7 @@ func (s *Service) Rehearsed(ctx context.Context, r *controlplane.Release, ask co
 	}
 	err = s.cat.Ent().Rehearsal.Create().SetReleaseID(r.ID).SetFromVersion(ask.From).SetToVersion(ask.To).SetMajor(seen.ServerVersion).SetReport(report).
 		OnConflict(sql.DoNothing()).Exec(ctx)
-	if err != nil && !ent.IsNotFound(err) { // that is how ent says that another was first
+	if err != nil && !errors.Is(err, stdsql.ErrNoRows) { // that is how ent says that another was first
 		return nil, fmt.Errorf("keep the rehearsal of release %s: %w", r.Name, err)
 	}
 	return seen, nil

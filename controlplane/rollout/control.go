@@ -22,6 +22,9 @@ func (s *Service) Pause(ctx context.Context, by controlplane.Actor, id string, c
 		if row.State != controlplane.RolloutRunning {
 			return nil, controlplane.Errorf(controlplane.Refused, "rollout %s is %s, not running", id, row.State).WithHint("%s", nextStep(row))
 		}
+		if row.Wanted == controlplane.RolloutAborted {
+			return nil, controlplane.Errorf(controlplane.Conflict, "rollout %s is being aborted, as %s wants it", id, row.WantedBy)
+		}
 		return s.want(ctx, tx, row, controlplane.RolloutPaused, by)
 	})
 }
@@ -86,9 +89,9 @@ func (s *Service) Skip(ctx context.Context, by controlplane.Actor, id string, c 
 				return nil, err
 			}
 		}
-		why := "skipped by " + by.String()
+		why := controlplane.Failure{Message: "skipped by " + by.String(), SkippedBy: by.String()}
 		if c.Reason != "" {
-			why += ": " + c.Reason
+			why.Message += ": " + c.Reason
 		}
 		n, err := skip(ctx, tx, id, why, target.SlugIn(c.Tenants...))
 		if err != nil {
@@ -110,6 +113,9 @@ func skippable(ctx context.Context, tx *catalog.Tx, id, slug string) error {
 			WithHint("`manor rollout targets %s` lists them", id)
 	case err != nil:
 		return fmt.Errorf("read tenant %s of rollout %s: %w", slug, id, err)
+	case t.Failure != nil && t.Failure.Statement > 1: // in a file without transaction what ran before it stays
+		return controlplane.Errorf(controlplane.Refused, "tenant %s has been begun: it waits in %s at statement %d", slug, t.Failure.File, t.Failure.Statement).
+			WithHint("what it waits for: `manor rollout targets %s --status %s`", id, t.Status)
 	case t.Version != t.FromVersion, t.Status != controlplane.TargetPending && t.Status != controlplane.TargetDeferred:
 		return controlplane.Errorf(controlplane.Refused, "tenant %s is %s at version %s: only who was not begun can be skipped", slug, t.Status, t.Version).
 			WithHint("`manor rollout rollback %s --tenant %s` takes it back", id, slug)
@@ -124,7 +130,6 @@ func leaveOpen(ctx context.Context, tx *catalog.Tx, id string) error {
 	if err := tx.Batch.Update().Where(batch.RolloutID(id), batch.State(batchWaiting)).SetState(batchDone).Exec(ctx); err != nil {
 		return fmt.Errorf("close the batches of rollout %s: %w", id, err)
 	}
-	const why = "the rollout was aborted before its turn"
 	err := tx.Target.Update().Where(target.RolloutID(id), target.Or(target.Status(controlplane.TargetUnknown),
 		target.And(changed, target.StatusIn(controlplane.UnfinishedStatuses...)))).
 		SetStatus(controlplane.TargetNeedsAttention).SetFailure(&controlplane.Failure{Message: "the rollout was aborted when it was half-way"}).
@@ -132,14 +137,14 @@ func leaveOpen(ctx context.Context, tx *catalog.Tx, id string) error {
 	if err != nil {
 		return fmt.Errorf("mark what is half-way of rollout %s: %w", id, err)
 	}
-	_, err = skip(ctx, tx, id, why)
+	_, err = skip(ctx, tx, id, controlplane.Failure{Message: "the rollout was aborted before its turn"})
 	return err
 }
 
 // skip takes targets that were not started out of their rollout, and its batches.
-func skip(ctx context.Context, tx *catalog.Tx, id, why string, which ...predicate.Target) (int, error) {
+func skip(ctx context.Context, tx *catalog.Tx, id string, why controlplane.Failure, which ...predicate.Target) (int, error) {
 	n, err := tx.Target.Update().Where(target.RolloutID(id), target.StatusIn(controlplane.TargetPending, controlplane.TargetDeferred)).Where(which...).
-		SetStatus(controlplane.TargetSkipped).SetFailure(&controlplane.Failure{Message: why}).
+		SetStatus(controlplane.TargetSkipped).SetFailure(&why).
 		ClearBatchID().ClearNotBefore().SetUpdatedAt(time.Now()).Save(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("skip targets of rollout %s: %w", id, err)

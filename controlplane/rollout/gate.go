@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -21,8 +22,10 @@ import (
 )
 
 const (
-	// gateTimeout is how long asking one gate may take, of all its clusters or tenants.
-	gateTimeout = 5 * time.Minute
+	// askFor is how long asking one gate may take, of all its clusters or tenants.
+	askFor = 5 * time.Minute
+	// gateTimeout leaves time to store the answer.
+	gateTimeout = askFor + time.Minute
 	// answerWithin is how long one answer may take.
 	answerWithin = 10 * time.Second
 )
@@ -71,7 +74,9 @@ func (s *Service) askAlone(ctx context.Context, job gateJob) error {
 		return fmt.Errorf("read wave %d of rollout %s: %w", job.Wave, row.ID, err)
 	}
 	gate := row.Strategy.Gates[job.Gate]
-	wrong, err := s.ask(ctx, row, job.Wave, gate)
+	asking, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	wrong, err := s.ask(asking, row, job.Wave, gate)
 	if err != nil {
 		return err
 	}
@@ -158,9 +163,12 @@ var gateClient = &http.Client{Timeout: answerWithin, CheckRedirect: func(*http.R
 func askHTTP(ctx context.Context, gate controlplane.Gate) (wrong string) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, gate.HTTP, nil)
 	if err != nil {
-		return err.Error()
+		return "it cannot be asked"
 	}
 	response, err := gateClient.Do(request)
+	if failed, ok := errors.AsType[*url.Error](err); ok { // without the URL: what it asks by is nobody's business
+		return "no answer: " + failed.Err.Error()
+	}
 	if err != nil {
 		return "no answer: " + err.Error()
 	}
@@ -185,7 +193,10 @@ func (s *Service) askClusters(ctx context.Context, rolloutID string, number int,
 		return "", err
 	}
 	for _, id := range ids {
-		err := s.fleet.AsControl(ctx, id, func(conn *pgx.Conn) error { return holds(ctx, conn, "", query) })
+		err := s.fleet.AsControl(ctx, id, func(conn *pgx.Conn) error { return holds(ctx, conn, nil, query) })
+		if errors.Is(err, fleet.ErrNoConnection) { // which says nothing about the cluster
+			return "", err
+		}
 		if err != nil {
 			return fmt.Sprintf("on cluster %s: %s", names[id], err), nil
 		}
@@ -210,7 +221,10 @@ func (s *Service) askTenants(ctx context.Context, rolloutID string, number int, 
 		}
 		owner, err := s.fleet.Owner(ctx, home.DatabaseID)
 		if err == nil {
-			err = owner.Do(ctx, func(conn *pgx.Conn) error { return holds(ctx, conn, home.Schema, query) })
+			err = owner.Do(ctx, func(conn *pgx.Conn) error { return holds(ctx, conn, home, query) })
+		}
+		if errors.Is(err, fleet.ErrNoConnection) {
+			return "", err
 		}
 		if err != nil {
 			return fmt.Sprintf("for tenant %s: %s", t.Slug, err), nil
@@ -222,24 +236,43 @@ func (s *Service) askTenants(ctx context.Context, rolloutID string, number int, 
 // errNot is the answer of a gate that is not passed.
 var errNot = errors.New("the answer was false")
 
-// holds asks a question that must be true, in a transaction that changes nothing.
-func holds(ctx context.Context, conn *pgx.Conn, schema, query string) error {
+// holds asks a question that must be true, in a transaction that changes nothing:
+// in a tenant's home, once it has proved to be that, or in none.
+func holds(ctx context.Context, conn *pgx.Conn, home *ent.Placement, query string) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if schema != "" {
-			if _, err := tx.Exec(ctx, "SELECT set_config('search_path', $1, true)", pgx.Identifier{schema}.Sanitize()+", extensions"); err != nil {
-				return err
-			}
-		}
-		rows, err := tx.Query(ctx, query)
-		if err != nil {
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	if home != nil {
+		if err := enter(ctx, tx, home); err != nil {
 			return err
 		}
-		is, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
-		if err == nil && !is {
-			err = errNot
-		}
+	}
+	rows, err := tx.Query(ctx, query)
+	if err != nil {
 		return err
-	})
+	}
+	is, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+	if err == nil && !is {
+		err = errNot
+	}
+	return err
+}
+
+// enter proves that a session is where a tenant's home is, and looks there only.
+func enter(ctx context.Context, tx pgx.Tx, home *ent.Placement) error {
+	var here bool
+	err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM manor.marker WHERE tenant_id = $1 AND schema = $2 AND generation = $3)",
+		home.TenantID, home.Schema, home.Generation).Scan(&here)
+	if err == nil && !here {
+		err = errors.New("its home is not where the catalog has it")
+	}
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, "SELECT set_config('search_path', $1, true)", pgx.Identifier{home.Schema}.Sanitize()+", extensions")
+	return err
 }

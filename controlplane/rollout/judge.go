@@ -41,6 +41,8 @@ func known(l *lease, t leased) *result {
 		return skipped(t, "the tenant is gone")
 	case !t.tenant.State.Migratable() && sure:
 		return closed(l, t)
+	case sure && t.tenant.Pin.Holds(time.Now()) && l.batch.Direction == down:
+		return astray(t, controlplane.TargetNeedsAttention, "the tenant is pinned: "+t.tenant.Pin.String())
 	case sure && t.tenant.Pin.Holds(time.Now()) && t.Version == t.FromVersion:
 		return skipped(t, "the tenant is pinned: "+t.tenant.Pin.String())
 	case upwards && t.Version > l.rollout.Version:

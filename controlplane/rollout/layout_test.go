@@ -109,7 +109,7 @@ func TestLayout(t *testing.T) {
 			counts[p.wave]++
 		}
 		for i, w := range s.Waves {
-			if most := int(math.Ceil(w.Percent / 100 * float64(len(all)))); w.Percent > 0 && counts[i+1] > most {
+			if most := int(math.Ceil(w.Percent/100*float64(len(all)) - 1e-9)); w.Percent > 0 && counts[i+1] > most {
 				t.Errorf("wave %s of %g %% holds %d of %d", w.Name, w.Percent, counts[i+1], len(all))
 			}
 			follows(t, w, i+1, all, places)

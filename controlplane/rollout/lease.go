@@ -266,11 +266,17 @@ func atWork(ctx context.Context, tx *catalog.Tx) ([]string, error) {
 	return ids, nil
 }
 
+// notPinned is a tenant that no pin holds.
+func notPinned(s *sql.Selector) {
+	pin := s.C(tenant.FieldPin)
+	s.Where(sql.ExprP("(" + pin + " IS NULL OR (" + pin + " ->> 'expires_at')::timestamptz <= clock_timestamp())"))
+}
+
 // tenantsElsewhere reports whether any tenant that can be migrated is not at a
 // version. One that is pinned holds nobody back.
 func tenantsElsewhere(ctx context.Context, tx *catalog.Tx, version string) (bool, error) {
 	elsewhere, err := tx.Tenant.Query().
-		Where(tenant.StateIn(controlplane.TenantActive, controlplane.TenantSuspended), tenant.VersionNEQ(version), tenant.PinIsNil()).Exist(ctx)
+		Where(tenant.StateIn(controlplane.TenantActive, controlplane.TenantSuspended), tenant.VersionNEQ(version), notPinned).Exist(ctx)
 	if err != nil {
 		return false, fmt.Errorf("look for tenants at other versions than %s: %w", version, err)
 	}

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -154,7 +155,7 @@ func backward(s State) Decision {
 	case live(s) > 0: // the last report of a batch is still to come
 		return Decision{}
 	case s.Counts.Done() < s.Counts.Sum(): // one tenant of a paused rollout was taken back
-		return Decision{Become: controlplane.RolloutPaused, Reason: "a part was taken back, and others wait"}
+		return Decision{Become: controlplane.RolloutPaused, Reason: cmp.Or(s.Reason, "a part was taken back, and others wait")}
 	case s.Counts[controlplane.TargetNeedsAttention] > 0:
 		return Decision{Become: controlplane.RolloutFailed, Reason: unwell(s)}
 	case s.Standing == 0:

@@ -49,7 +49,7 @@ func (s *Service) Plan(ctx context.Context, by controlplane.Actor, n controlplan
 // lowestOf is the lowest version that a tenant to be changed is at.
 func lowestOf(targets []frozen, version string) string {
 	for _, t := range targets {
-		if !t.status.Done() {
+		if !t.status.Done() && t.tenant.State != controlplane.TenantProvisioning { // it will start where new ones do
 			version = min(version, t.tenant.Version)
 		}
 	}
@@ -70,10 +70,10 @@ func (s *Service) rehearse(ctx context.Context, r *controlplane.Release, n contr
 	}
 	on := map[scene]*controlplane.Cluster{}
 	for _, t := range targets {
-		if t.status.Done() {
+		i := slices.IndexFunc(clusters, func(c controlplane.Cluster) bool { return c.ID == t.tenant.Placement.ClusterID })
+		if t.status.Done() || t.tenant.State == controlplane.TenantProvisioning || i < 0 {
 			continue
 		}
-		i := slices.IndexFunc(clusters, func(c controlplane.Cluster) bool { return c.ID == t.tenant.Placement.ClusterID })
 		on[scene{clusters[i].Version / 10000, t.tenant.Version}] = &clusters[i]
 	}
 	scenes := slices.SortedFunc(maps.Keys(on), func(a, b scene) int { return cmp.Or(cmp.Compare(a.major, b.major), cmp.Compare(a.from, b.from)) })
@@ -144,8 +144,9 @@ func (s *Service) usePlan(ctx context.Context, n *controlplane.NewRollout) (*ent
 	if n.Plan == "" {
 		return nil, nil
 	}
-	if n.Release != "" {
-		return nil, controlplane.Errorf(controlplane.Invalid, "a plan says itself what is to be rolled out").WithHint("leave everything but --plan out")
+	if *n != (controlplane.NewRollout{Plan: n.Plan, AllowUnproved: n.AllowUnproved}) {
+		return nil, controlplane.Errorf(controlplane.Invalid, "a plan says itself what is to be rolled out, and how").
+			WithHint("leave everything but --plan and --allow-unproved out")
 	}
 	kept, err := s.cat.Ent().Plan.Get(ctx, n.Plan)
 	if ent.IsNotFound(err) {
@@ -194,7 +195,6 @@ func fleetHash(targets []frozen) string {
 func describe(r *controlplane.Release, n controlplane.NewRollout, targets []frozen) *controlplane.RolloutPlan {
 	plan := &controlplane.RolloutPlan{Release: r.Name, Version: n.Version, Strategy: *n.Strategy, Tenants: len(targets),
 		From: map[string]int{}, Clusters: map[string]int{}, Versions: []controlplane.Version{}, Skipped: []controlplane.TenantResult{}}
-	lowest := n.Version
 	waves := make([][]frozen, len(n.Strategy.Waves))
 	for _, t := range targets {
 		switch t.status {
@@ -204,7 +204,6 @@ func describe(r *controlplane.Release, n controlplane.NewRollout, targets []froz
 			plan.Skipped = append(plan.Skipped, controlplane.TenantResult{Slug: t.tenant.Slug,
 				Error: controlplane.Errorf(controlplane.Refused, "%s", t.reason)})
 		default:
-			lowest = min(lowest, t.tenant.Version)
 			waves[t.place.wave-1] = append(waves[t.place.wave-1], t)
 		}
 		plan.From[t.tenant.Version]++
@@ -215,7 +214,7 @@ func describe(r *controlplane.Release, n controlplane.NewRollout, targets []froz
 		plan.Waves = append(plan.Waves, planned)
 		plan.Batches += batches
 	}
-	plan.Versions = append(plan.Versions, between(r, lowest, n.Version)...)
+	plan.Versions = append(plan.Versions, between(r, lowestOf(targets, n.Version), n.Version)...)
 	return plan
 }
 

@@ -51,6 +51,7 @@ func (s *Service) reportAll(ctx context.Context, l *lease, results <-chan result
 			s.log.Warn("results not stored yet", "rollout", l.batch.RolloutID, "batch", l.batch.Number, "err", err)
 			continue
 		}
+		l.said(news)
 		news = nil
 	}
 }

@@ -37,6 +37,7 @@ type lease struct {
 	haltOnce sync.Once
 
 	mu      sync.Mutex
+	unsaid  int                  // failures that the catalog does not know of yet
 	hand    map[string]time.Time // tenants in hand, by slug, and since when
 	renewed time.Time            // when the lease was last known to be held
 	lagging bool                 // a replica of the cluster is far behind
@@ -92,6 +93,7 @@ func (s *Service) workThrough(ctx context.Context, l *lease, results chan<- resu
 			if r.halts {
 				l.halt()
 			}
+			l.hasToSay(r)
 			results <- r
 		})
 	}
@@ -116,6 +118,9 @@ func (s *Service) mayStart(ctx context.Context, l *lease, lanes chan<- struct{})
 	case <-ctx.Done():
 		return false
 	}
+	if !s.allSaid(ctx, l) {
+		return false
+	}
 	select { // a reason to stop goes before a free lane
 	case <-l.halted:
 		return false
@@ -125,6 +130,48 @@ func (s *Service) mayStart(ctx context.Context, l *lease, lanes chan<- struct{})
 		return false
 	default:
 		return !s.stopped(ctx, l)
+	}
+}
+
+// hasToSay notes a result that others must know of before they start anything.
+func (l *lease) hasToSay(r result) {
+	if r.urgent {
+		l.mu.Lock()
+		l.unsaid++
+		l.mu.Unlock()
+	}
+}
+
+// said notes that results have been stored.
+func (l *lease) said(results []result) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range results {
+		if r.urgent {
+			l.unsaid--
+		}
+	}
+}
+
+// allSaid waits until the catalog knows of every failure in this batch, or
+// reports that nothing more is to be started.
+func (s *Service) allSaid(ctx context.Context, l *lease) bool {
+	for {
+		l.mu.Lock()
+		unsaid := l.unsaid
+		l.mu.Unlock()
+		if unsaid == 0 {
+			return true
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-l.halted:
+			return false
+		case <-s.drain:
+			return false
+		case <-ctx.Done():
+			return false
+		}
 	}
 }
 

@@ -134,13 +134,7 @@ func (s *Service) start(ctx context.Context, tx *catalog.Tx, by controlplane.Act
 // where an index may be built concurrently, since such a build waits for every
 // transaction of its database.
 func perDatabase(r *controlplane.Release, n controlplane.NewRollout, targets []frozen) int {
-	lowest := n.Version
-	for _, t := range targets {
-		if !t.status.Done() {
-			lowest = min(lowest, t.tenant.Version)
-		}
-	}
-	for _, v := range between(r, lowest, n.Version) {
+	for _, v := range between(r, lowestOf(targets, n.Version), n.Version) {
 		if v.TxMode == "none" {
 			return 1
 		}
@@ -300,8 +294,10 @@ func (s *Service) restart(ctx context.Context, by controlplane.Actor, id, action
 			return err
 		}
 		if action == "rollout.resume" && row.State == controlplane.RolloutRunning && row.Wanted == controlplane.RolloutPaused { // nothing has stopped yet
-			row, err = row.Update().SetWanted("").SetWantedBy("").Save(ctx)
-			return err
+			if row, err = row.Update().SetWanted("").SetWantedBy("").Save(ctx); err != nil {
+				return fmt.Errorf("store rollout %s: %w", id, err)
+			}
+			return s.queue.Enqueue(ctx, tx, advanceJob{Rollout: id})
 		}
 		if err := f(tx, row); err != nil {
 			return err
@@ -351,7 +347,7 @@ func forgive(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
 // retryFailed puts the failed and skipped targets back to work, but for those
 // that the rollout took part of the way and somebody else further.
 func retryFailed(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) error {
-	again := []predicate.Target{target.RolloutID(row.ID), target.Direction(up), target.StatusIn(controlplane.TargetFailed, controlplane.TargetSkipped), unmoved}
+	again := []predicate.Target{target.RolloutID(row.ID), target.Direction(up), target.StatusIn(controlplane.TargetFailed, controlplane.TargetSkipped), unmoved, notSkippedBy}
 	var waves []int
 	if err := tx.Target.Query().Where(again...).Unique(true).Select(target.FieldWave).Scan(ctx, &waves); err != nil {
 		return fmt.Errorf("look for the waves to open of rollout %s: %w", row.ID, err)

@@ -216,6 +216,11 @@ func unmoved(s *sql.Selector) {
 		sql.In(s.C(target.FieldTenantID), sql.Select(n.C(tenant.FieldID)).From(n).Where(sql.ColumnsEQ(n.C(tenant.FieldVersion), s.C(target.FieldVersion))))))
 }
 
+// notSkippedBy is a target that no operator has skipped.
+func notSkippedBy(s *sql.Selector) {
+	s.Where(sql.ExprP("coalesce(" + s.C(target.FieldFailure) + " ->> 'skipped_by', '') = ''"))
+}
+
 func nextDue(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, wave int, now time.Time) (time.Time, error) {
 	first, err := tx.Target.Query().Where(append(loose(row, wave), target.NotBeforeGT(now))...).Order(target.ByNotBefore()).First(ctx)
 	if ent.IsNotFound(err) {

@@ -163,7 +163,7 @@ func (w waveLayout) take(tenants []*controlplane.Tenant, places []place) ([]int,
 			choose = func(a, b int) int { return cmp.Compare(scatter(tenants[a]), scatter(tenants[b])) }
 		}
 		slices.SortFunc(taken, choose)
-		taken = taken[:min(len(taken), int(math.Ceil(w.percent/100*float64(len(tenants)))))]
+		taken = taken[:min(len(taken), int(math.Ceil(w.percent/100*float64(len(tenants))-1e-9)))]
 	}
 	slices.SortFunc(taken, byKey)
 	return taken, nil

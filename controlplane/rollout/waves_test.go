@@ -168,6 +168,41 @@ func TestBreachTakesBackTheWaveAndNoOther(t *testing.T) {
 	}
 }
 
+func TestSpentBudgetStartsNothingMoreOfABatch(t *testing.T) {
+	t.Parallel()
+	p := ringed(t)
+	for _, slug := range controlplanetest.Slugs("acme", 4) {
+		p.Exec(slug, "INSERT INTO notes VALUES (1, 'x', -1)")
+	}
+	r := p.Rollout(controlplane.NewRollout{Release: "v2", Select: `tenant.slug.startsWith("acme")`, BatchSize: 6, Concurrency: 1,
+		Strategy: &controlplane.Strategy{Budget: &controlplane.Budget{Failures: 2, Ratio: 0.9}}})
+	if r.State != controlplane.RolloutPaused || r.Counts[controlplane.TargetFailed] != 2 || r.Counts[controlplane.TargetPending] != 4 {
+		t.Fatalf("state %s (%s), counts %s", r.State, r.Reason, r.Counts)
+	}
+}
+
+func TestRetryLeavesOutWhomAnOperatorSkipped(t *testing.T) {
+	t.Parallel()
+	p := ringed(t)
+	p.Exec("acme-001", "INSERT INTO notes VALUES (1, 'x', -1)")
+	id := begin(t, p, controlplane.Strategy{Waves: canaryFirst, Gates: []controlplane.Gate{{Approval: true}}})
+	reaches(t, p, id, 1, controlplane.WaveGated)
+	if _, err := p.SkipTargets(t.Context(), id, controlplane.RolloutCommand{Tenants: []string{"acme-006"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.ApproveRollout(t.Context(), id, controlplane.RolloutCommand{}); err != nil {
+		t.Fatal(err)
+	}
+	p.Rested(id)
+	p.Exec("acme-001", "DELETE FROM notes")
+	if _, err := p.RetryRollout(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if r := p.Rested(id); r.Counts[controlplane.TargetSucceeded] != 7 || r.Counts[controlplane.TargetSkipped] != 1 {
+		t.Fatalf("state %s (%s), counts %s", r.State, r.Reason, r.Counts)
+	}
+}
+
 func TestPauseTakesEffectBeforeTheNextTenantAndAbortLeavesTheRest(t *testing.T) {
 	t.Parallel()
 	p := ringed(t)
@@ -272,6 +307,10 @@ func TestKeptPlanIsStartedOnlyWhileTheFleetIsWhereItWas(t *testing.T) {
 	}
 	if r = p.Rested(r.ID); r.State != controlplane.RolloutSucceeded || r.Counts[controlplane.TargetSucceeded] != 9 {
 		t.Fatalf("state %s, counts %s", r.State, r.Counts)
+	}
+	with := controlplane.NewRollout{Plan: plan.ID, Select: `tenant.slug == "acme-001"`}
+	if _, err := p.StartRollout(t.Context(), with); !errors.Is(err, &controlplane.Error{Code: controlplane.Invalid}) {
+		t.Errorf("starting a plan of all over one: %v", err)
 	}
 	if _, err := p.StartRollout(t.Context(), controlplane.NewRollout{Plan: "p_none"}); !errors.Is(err, &controlplane.Error{Code: controlplane.NotFound}) {
 		t.Errorf("starting no plan: %v", err)

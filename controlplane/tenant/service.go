@@ -104,6 +104,9 @@ func (s *Service) Pin(ctx context.Context, by controlplane.Actor, slug string, p
 		return nil, err
 	}
 	return s.change(ctx, by, slug, "tenant.pin", p.DryRun, p, func(tx *catalog.Tx, row *ent.Tenant) error {
+		if err := notInHand(ctx, tx, row.ID, slug); err != nil {
+			return err
+		}
 		now, err := tx.Now(ctx)
 		if err != nil {
 			return err

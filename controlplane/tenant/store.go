@@ -204,7 +204,17 @@ func unengaged(ctx context.Context, tx *catalog.Tx, id, slug string, to controlp
 	if to != controlplane.TenantDeleted {
 		return nil
 	}
-	busy, err := tx.Target.Query().Where(target.TenantID(id), target.StatusIn(controlplane.UnfinishedStatuses...)).First(ctx)
+	return notIn(ctx, tx, id, slug, controlplane.UnfinishedStatuses...)
+}
+
+// notInHand refuses a tenant that a rollout is changing just now, or may be.
+func notInHand(ctx context.Context, tx *catalog.Tx, id, slug string) error {
+	return notIn(ctx, tx, id, slug, controlplane.TargetRunning, controlplane.TargetUnknown)
+}
+
+// notIn refuses a tenant that is a target of a rollout with one of the statuses.
+func notIn(ctx context.Context, tx *catalog.Tx, id, slug string, statuses ...controlplane.TargetStatus) error {
+	busy, err := tx.Target.Query().Where(target.TenantID(id), target.StatusIn(statuses...)).First(ctx)
 	if ent.IsNotFound(err) {
 		return nil
 	}
