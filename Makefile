@@ -12,7 +12,7 @@ RACE ?= $(shell printf '$(HASH)include <stdlib.h>\n' | $$($(GO) env CC) -x c -fs
 PKG ?=
 # Tests of a whole control plane under faults: without the race detector, which
 # has seen the same code in the tests of its parts, and makes these take minutes more.
-WHOLE = /controlplane/daemon$$|/internal/chaos$$
+WHOLE = /controlplane/daemon$$|/internal/chaos$$|/cmd/manor$$
 # A package has this long; the first one may have to fetch PostgreSQL.
 TIMEOUT ?= 10m
 # Most tests wait for servers and for each other: more at a time than cores.

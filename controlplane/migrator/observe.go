@@ -217,7 +217,7 @@ func (o *observer) outside(ctx context.Context, f *file, n int) (controlplane.Re
 	if err := o.begin(ctx, false); err != nil {
 		return none, err
 	}
-	other, err := pgx.ConnectConfig(ctx, o.conn.Config())
+	other, err := pgx.ConnectConfig(ctx, beside(o.conn))
 	if err != nil {
 		return none, pg.ConnectError("", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"ariga.io/atlas/sql/migrate"
 	"ariga.io/atlas/sql/postgres"
@@ -67,7 +68,7 @@ type atlas struct {
 }
 
 func openAtlas(ctx context.Context, scratch *pgx.Conn, schema string) (*atlas, error) {
-	config := scratch.Config()
+	config := beside(scratch)
 	config.RuntimeParams["search_path"] = searchPath(schema)
 	db := stdlib.OpenDB(*config)
 	db.SetMaxOpenConns(1)
@@ -92,6 +93,17 @@ func (a *atlas) enter(ctx context.Context) error {
 		return fmt.Errorf("enter scratch schema %s: %w", a.schema, err)
 	}
 	return nil
+}
+
+// placeWithin is how long a second session may take: who lends the first may
+// have to find a place for it.
+const placeWithin = 30 * time.Second
+
+// beside is the configuration of another session beside one.
+func beside(conn *pgx.Conn) *pgx.ConnConfig {
+	config := conn.Config()
+	config.ConnectTimeout = placeWithin
+	return config
 }
 
 func (a *atlas) close() { _ = a.db.Close() }

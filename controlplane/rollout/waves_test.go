@@ -326,7 +326,7 @@ func TestTenantThatJoinsGoesInItsOwnWave(t *testing.T) {
 	p.Create(controlplane.NewTenant{}, "late-other")
 	p.Eventually("the late canary is done, and the other waits", func() (bool, error) {
 		r, err := p.ShowRollout(t.Context(), id)
-		return err == nil && r.Waves[0].Counts[controlplane.TargetSucceeded] == 3 && r.Waves[1].Counts[controlplane.TargetPending] == 7, err
+		return err == nil && r.Waves[0].Counts[controlplane.TargetSucceeded] == 3 && r.Waves[1].Targets == 7 && r.Waves[1].Counts.Done() == 0, err
 	})
 	if _, err := p.ApproveRollout(t.Context(), id, controlplane.RolloutCommand{}); err != nil {
 		t.Fatal(err)

@@ -276,7 +276,7 @@ func planned(plan *controlplane.RolloutPlan) string {
 	switch {
 	case plan.ToChange() == 0:
 		return "There is nothing to do.\n"
-	case len(plan.Unproved()) > 0:
+	case plan.ID != "" && len(plan.Unproved()) > 0:
 		return "Nothing was changed. The way back of some versions is not proved; start it all the same: manor rollout start --plan " + plan.ID + " --allow-unproved\n"
 	case plan.ID != "":
 		return "Nothing was changed. Start it: manor rollout start --plan " + plan.ID + "\n"
