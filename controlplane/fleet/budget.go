@@ -70,9 +70,10 @@ func (p *pool) wanted() (r request, age int) {
 	}
 	r = request{cluster: p.cluster, recorded: p.recorded, have: p.allotted + p.spare}
 	for _, t := range p.queue {
-		if t.second {
-			r.second = p.spare == 0
-		} else {
+		switch {
+		case t.second && p.spare == 0:
+			r.second = true
+		default: // also a second one beyond the spare, as of a session that has two beside it
 			r.want++
 		}
 	}

@@ -89,3 +89,18 @@ func TestOneConnectionIsKeptForWhoHasOneAlready(t *testing.T) {
 		}
 	}
 }
+
+// TestSecondConnectionBeyondTheSpareIsAskedFor: a session may have two others
+// beside it, as a rehearsal does.
+func TestSecondConnectionBeyondTheSpareIsAskedFor(t *testing.T) {
+	t.Parallel()
+	p := &pool{limit: 49, queue: []*ticket{{second: true}}}
+	p.allotted = 1
+	if r, _ := p.wanted(); !r.second || r.want != 0 {
+		t.Errorf("while the spare is not held, %+v is asked for", r)
+	}
+	p.spare = 1
+	if r, _ := p.wanted(); r.second || r.want == 0 {
+		t.Errorf("while it is, %+v is asked for", r)
+	}
+}
