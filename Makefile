@@ -15,10 +15,8 @@ PKG ?=
 WHOLE = /controlplane/daemon$$|/internal/chaos$$|/cmd/manor$$
 # A package has this long; the first one may have to fetch PostgreSQL.
 TIMEOUT ?= 10m
-# Most tests wait for servers and for each other, those of whole planes more than
-# others: more at a time than cores.
+# Most tests wait for servers and for each other: more at a time than cores.
 PARALLEL ?= 4
-PARALLEL_WHOLE ?= 6
 GENERATED := ent docs/openapi.json docs/strategy.schema.json cmd/manor/cli/strategy.schema.json docs/states.md
 # In a checkout that belongs to another user git answers nothing, and go build
 # would fail rather than leave the commit out.
@@ -30,12 +28,12 @@ endif
 demo: build ## the main job before your eyes, on PostgreSQL servers of its own
 	$(GO) run ./internal/demo -manor bin/manor
 
-TEST = $(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)')
+TEST = $(if $(PG),MANOR_TEST_PG=$(PG)) $(GO) test -parallel $(PARALLEL) -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)')
 
 .PHONY: test
 test: ## the tests, with -race (not the whole planes) where there is a C compiler [PG=18] [PKG=./controlplane/pg] [RUN=TestName]
-	$(TEST) -parallel $(PARALLEL) $(RACE) $(if $(PKG),$(PKG),$$($(GO) list ./... | grep -vE '$(WHOLE)'))
-	$(if $(PKG),,$(TEST) -parallel $(PARALLEL_WHOLE) $$($(GO) list ./... | grep -E '$(WHOLE)'))
+	$(TEST) $(RACE) $(if $(PKG),$(PKG),$$($(GO) list ./... | grep -vE '$(WHOLE)'))
+	$(if $(PKG),,$(TEST) $$($(GO) list ./... | grep -E '$(WHOLE)'))
 
 .PHONY: check
 check: check-fmt check-vet check-staticcheck check-arch check-tidy check-generated ## gofmt, vet, staticcheck, import rules, go.mod tidy, generated code current
