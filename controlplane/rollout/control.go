@@ -46,7 +46,7 @@ func (s *Service) Abort(ctx context.Context, by controlplane.Actor, id string, c
 	})
 }
 
-// want has a rollout come to a state as soon as nothing of it is in hand.
+// want has a rollout come to a state as soon as nothing of it is in hand; "" lets it go on.
 func (s *Service) want(ctx context.Context, tx *catalog.Tx, row *ent.Rollout, state controlplane.RolloutState, by controlplane.Actor) (*ent.Rollout, error) {
 	row, err := row.Update().SetWanted(state).SetWantedBy(by.String()).Save(ctx)
 	if err != nil {

@@ -166,11 +166,11 @@ func (s *Service) usePlan(ctx context.Context, n *controlplane.NewRollout) (*ent
 }
 
 // stillPlanned refuses a plan of a fleet that has moved since.
-func stillPlanned(kept *ent.Plan, now *controlplane.RolloutPlan, targets []frozen) error {
+func stillPlanned(kept *ent.Plan, r *controlplane.Release, n controlplane.NewRollout, targets []frozen) error {
 	if kept == nil || kept.Fleet == fleetHash(targets) {
 		return nil
 	}
-	was := kept.Plan
+	was, now := kept.Plan, describe(r, n, targets)
 	what := fmt.Sprintf("%d of %d tenants were to change, now %d of %d", was.ToChange(), was.Tenants, now.ToChange(), now.Tenants)
 	if was.Tenants == now.Tenants && was.ToChange() == now.ToChange() {
 		what = "tenants have other versions, clusters or waves than then"

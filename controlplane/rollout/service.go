@@ -88,7 +88,7 @@ func (s *Service) Start(ctx context.Context, by controlplane.Actor, n controlpla
 		if _, targets, err = s.prepare(ctx, tx.Client(), &n); err != nil {
 			return err
 		}
-		if err := stillPlanned(kept, describe(r, n, targets), targets); err != nil {
+		if err := stillPlanned(kept, r, n, targets); err != nil {
 			return err
 		}
 		row, err = s.start(ctx, tx, by, n, r, targets)
@@ -282,41 +282,24 @@ func goingForward(ctx context.Context, tx *catalog.Tx, id string) error {
 
 // restart takes a resting rollout to running after f has prepared it.
 func (s *Service) restart(ctx context.Context, by controlplane.Actor, id, action string, f func(*catalog.Tx, *ent.Rollout) error) (*controlplane.Rollout, error) {
-	if err := s.guard.See(by, action, id); err != nil {
-		return nil, err
-	}
-	var row *ent.Rollout
-	err := s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
-		if row, err = lock(ctx, tx, id); err != nil {
-			return err
-		}
-		if err := s.guard.Permit(ctx, tx, by, action, id, nil); err != nil {
-			return err
-		}
+	return s.steer(ctx, by, id, action, controlplane.RolloutCommand{}, func(tx *catalog.Tx, row *ent.Rollout) (_ *ent.Rollout, err error) {
 		if action == "rollout.resume" && row.State == controlplane.RolloutRunning && row.Wanted == controlplane.RolloutPaused { // nothing has stopped yet
-			if row, err = row.Update().SetWanted("").SetWantedBy("").Save(ctx); err != nil {
-				return fmt.Errorf("store rollout %s: %w", id, err)
-			}
-			return s.queue.Enqueue(ctx, tx, advanceJob{Rollout: id})
+			return s.want(ctx, tx, row, "", by)
 		}
 		if err := f(tx, row); err != nil {
-			return err
+			return nil, err
 		}
 		if row, err = become(ctx, tx, row, controlplane.RolloutRunning, ""); err != nil {
-			return err
+			return nil, err
 		}
 		if err := forgetAnswers(ctx, tx, id); err != nil {
-			return err
+			return nil, err
 		}
 		if row, err = row.Update().ClearClosedAt().Save(ctx); err != nil {
-			return fmt.Errorf("open rollout %s to newcomers: %w", id, err)
+			return nil, fmt.Errorf("open rollout %s to newcomers: %w", id, err)
 		}
-		return s.queue.Enqueue(ctx, tx, advanceJob{Rollout: id})
+		return row, s.queue.Enqueue(ctx, tx, advanceJob{Rollout: id})
 	})
-	if err != nil {
-		return nil, err
-	}
-	return s.noun(ctx, row)
 }
 
 // nextStep says what an operator can do with a rollout in its state.

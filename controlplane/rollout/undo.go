@@ -237,17 +237,12 @@ func movedOn(ctx context.Context, client *ent.Client, row *ent.Rollout, targets 
 // reversible refuses a rollout that is to be rolled back on an error and could
 // not be.
 func (s *Service) reversible(ctx context.Context, r *controlplane.Release, version string, targets []frozen) error {
-	lowest, cluster := version, ""
-	for _, t := range targets {
-		if t.status == controlplane.TargetPending {
-			lowest, cluster = min(lowest, t.tenant.Version), t.tenant.Placement.ClusterID
-		}
-	}
-	versions := between(r, lowest, version)
+	versions := between(r, lowestOf(targets, version), version)
 	if len(versions) == 0 {
 		return nil
 	}
-	reverses, err := s.releases.Reverses(ctx, r.ID, names(versions), cluster)
+	i := slices.IndexFunc(targets, func(t frozen) bool { return t.status == controlplane.TargetPending })
+	reverses, err := s.releases.Reverses(ctx, r.ID, names(versions), targets[i].tenant.Placement.ClusterID)
 	if err != nil {
 		return err
 	}

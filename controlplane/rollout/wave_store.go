@@ -149,11 +149,15 @@ func (s *Service) waveStatuses(ctx context.Context, row *ent.Rollout) ([]control
 		return nil, err
 	}
 	statuses := make([]controlplane.WaveStatus, len(rows))
-	waits := false // for a wave before it
+	waits, later := false, 0 // for a wave before it; targets to be done after it
+	for _, c := range counts {
+		later += c.Sum() - c.Done()
+	}
 	for i, w := range rows {
 		c := counts[w.Number]
+		later -= c.Sum() - c.Done()
 		status := controlplane.WaveStatus{Number: w.Number, Name: w.Name, Targets: c.Sum(), Counts: c, EndedAt: w.EndedAt, PassedAt: w.PassedAt, Gates: w.Gates}
-		status.State = stateOfWave(status, soakOf(row, w.Number), waits, i == len(rows)-1, time.Now())
+		status.State = stateOfWave(status, soakOf(row, w.Number), waits, later == 0, time.Now())
 		if status.State == controlplane.WaveSoaking {
 			until := w.EndedAt.Add(soakOf(row, w.Number))
 			status.SoaksTo = &until
@@ -164,7 +168,8 @@ func (s *Service) waveStatuses(ctx context.Context, row *ent.Rollout) ([]control
 	return statuses, nil
 }
 
-// stateOfWave is where a wave is: one that is done and the last has nothing to wait for.
+// stateOfWave is where a wave is: one that is done, and after which nothing is
+// to be done, has nothing to wait for.
 func stateOfWave(w controlplane.WaveStatus, soak time.Duration, waits, last bool, now time.Time) controlplane.WaveState {
 	done := w.Counts.Done() == w.Counts.Sum()
 	switch {

@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"os"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -71,7 +71,7 @@ func writeSARIF(path, dir string, report *controlplane.Lint) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, document, 0o644); err != nil {
+	if err := writeWhole(path, func(w io.Writer) error { _, err := w.Write(document); return err }); err != nil {
 		return controlplane.Errorf(controlplane.Invalid, "the SARIF file cannot be written: %w", err)
 	}
 	return nil
