@@ -14,8 +14,13 @@ import (
 	"github.com/manorhq/manor/controlplane"
 )
 
-// connectTimeout bounds one attempt at one address, log-in included.
-const connectTimeout = 5 * time.Second
+const (
+	// dialTimeout bounds the way to one address.
+	dialTimeout = 5 * time.Second
+	// connectTimeout bounds one attempt at one address, log-in included. A server
+	// that is busy with a burst of log-ins takes seconds for one and is not down.
+	connectTimeout = 15 * time.Second
+)
 
 // That a server has gone without a word is found out within 15 s: by keepAlive
 // on a connection that waits, by unacknowledged where something was sent.
@@ -34,7 +39,7 @@ const (
 // Dialer opens connections to PostgreSQL that end soon when nothing is heard of
 // the server's machine any more.
 func Dialer() *net.Dialer {
-	return &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: keepAlive, Control: boundSilence}
+	return &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive, Control: boundSilence}
 }
 
 // Login is a role of a cluster and the way there.
