@@ -71,6 +71,10 @@ type VersionStatus struct {
 	Tenants int    `json:"tenants"`
 	Failed  int    `json:"failed"`  // of them, last target failed
 	Running int    `json:"running"` // of them, target of a running rollout
+	// Tenants by the fingerprint of their schema as the last rollout found it; of
+	// those that are not counted nothing is known. One is what the release makes of
+	// a schema, for each major version of PostgreSQL.
+	Fingerprints map[string]int `json:"fingerprints"`
 }
 
 // ClusterStatus counts the tenants of one cluster.

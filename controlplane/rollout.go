@@ -118,6 +118,7 @@ type NewRollout struct {
 	PerCluster  int     `json:"per_cluster,omitempty"`  // 0: as much as the cluster's flow allows
 	PerDatabase int     `json:"per_database,omitempty"` // 0: 4
 	OnError     OnError `json:"on_error,omitempty"`     // default: pause with a budget, else continue
+	Check       Check   `json:"check,omitempty"`        // default: schema
 	DryRun      bool    `json:"dry_run,omitempty"`
 	// What is given above goes before what the strategy says.
 	Strategy *Strategy `json:"strategy,omitempty"`
@@ -158,6 +159,7 @@ func (n *NewRollout) Validate() error {
 		filled.Budget = &Budget{Failures: 1}
 	}
 	filled.OnBreach = n.OnError
+	filled.Check = cmp.Or(n.Check, filled.Check)
 	switch {
 	case n.Release == "":
 		return Errorf(Invalid, "the release is missing").WithHint("give --release NAME; `manor release list` lists them")
@@ -171,6 +173,8 @@ func (n *NewRollout) Validate() error {
 		return Errorf(Invalid, "the limit per database, %d, is not between 1 and %d", n.PerDatabase, maxConcurrency)
 	case !slices.Contains(OnErrors, n.OnError):
 		return Errorf(Invalid, "on-error %q is none of %s", n.OnError, joined(OnErrors))
+	case !slices.Contains(Checks, filled.Check):
+		return Errorf(Invalid, "check %q is none of %s", filled.Check, joined(Checks))
 	case n.OnError == OnErrorContinue && filled.Budget != nil:
 		return Errorf(Invalid, "on-error continue, and a budget of %s", filled.Budget).WithHint("leave one of them out")
 	}

@@ -24,7 +24,20 @@ type Strategy struct {
 	Timeouts  Timeouts `json:"timeouts,omitzero"`
 	Retry     Retry    `json:"retry,omitzero"`
 	Windows   []Window `json:"windows,omitempty"`
+	Check     Check    `json:"check,omitempty"` // of a tenant that has arrived; default: schema
 }
+
+// Check says what is looked at before a tenant counts as arrived.
+type Check string
+
+// What is looked at before a tenant counts as arrived.
+const (
+	CheckSchema Check = "schema" // that its schema is what the release makes of an empty one
+	CheckNone   Check = "none"   // nothing beyond its revisions
+)
+
+// Checks are all of them.
+var Checks = []Check{CheckSchema, CheckNone}
 
 // Wave is an ordered part of a rollout. A tenant is in the first that takes it.
 type Wave struct {
@@ -118,6 +131,7 @@ func (s Strategy) Filled() Strategy {
 	s.Retry.Attempts = cmp.Or(s.Retry.Attempts, DefaultAttempts)
 	s.Retry.Backoff = cmp.Or(s.Retry.Backoff, DefaultBackoff)
 	s.Retry.Max = cmp.Or(s.Retry.Max, DefaultMaxBackoff)
+	s.Check = cmp.Or(s.Check, CheckSchema)
 	s.Gates = slices.Clone(s.Gates)
 	for i := range s.Gates {
 		g := &s.Gates[i]
@@ -138,6 +152,9 @@ func (s *Strategy) Validate() error {
 		if err := ValidateName("strategy", s.Name); err != nil {
 			return err
 		}
+	}
+	if s.Check != "" && !slices.Contains(Checks, s.Check) {
+		return strategyError("check", "%q is none of %s", s.Check, joined(Checks))
 	}
 	checks := []func() error{s.validateLimits, s.validateWaves, s.validateBudget, s.validateGates, s.validateTimes, s.validateWindows}
 	for _, check := range checks {

@@ -27,6 +27,7 @@ import (
 	"github.com/manorhq/manor/ent/release"
 	"github.com/manorhq/manor/ent/rollout"
 	"github.com/manorhq/manor/ent/setting"
+	"github.com/manorhq/manor/ent/shape"
 	"github.com/manorhq/manor/ent/strategy"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
@@ -67,6 +68,8 @@ type Client struct {
 	Rollout *RolloutClient
 	// Setting is the client for interacting with the Setting builders.
 	Setting *SettingClient
+	// Shape is the client for interacting with the Shape builders.
+	Shape *ShapeClient
 	// Strategy is the client for interacting with the Strategy builders.
 	Strategy *StrategyClient
 	// Target is the client for interacting with the Target builders.
@@ -101,6 +104,7 @@ func (c *Client) init() {
 	c.Release = NewReleaseClient(c.config)
 	c.Rollout = NewRolloutClient(c.config)
 	c.Setting = NewSettingClient(c.config)
+	c.Shape = NewShapeClient(c.config)
 	c.Strategy = NewStrategyClient(c.config)
 	c.Target = NewTargetClient(c.config)
 	c.Tenant = NewTenantClient(c.config)
@@ -211,6 +215,7 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 		Release:     NewReleaseClient(cfg),
 		Rollout:     NewRolloutClient(cfg),
 		Setting:     NewSettingClient(cfg),
+		Shape:       NewShapeClient(cfg),
 		Strategy:    NewStrategyClient(cfg),
 		Target:      NewTargetClient(cfg),
 		Tenant:      NewTenantClient(cfg),
@@ -248,6 +253,7 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 		Release:     NewReleaseClient(cfg),
 		Rollout:     NewRolloutClient(cfg),
 		Setting:     NewSettingClient(cfg),
+		Shape:       NewShapeClient(cfg),
 		Strategy:    NewStrategyClient(cfg),
 		Target:      NewTargetClient(cfg),
 		Tenant:      NewTenantClient(cfg),
@@ -284,7 +290,7 @@ func (c *Client) Use(hooks ...Hook) {
 	for _, n := range []interface{ Use(...Hook) }{
 		c.Allotment, c.AuditRecord, c.Batch, c.Cluster, c.Credential, c.Database,
 		c.Event, c.Placement, c.Plan, c.Rehearsal, c.Release, c.Rollout, c.Setting,
-		c.Strategy, c.Target, c.Tenant, c.Wave, c.Worker,
+		c.Shape, c.Strategy, c.Target, c.Tenant, c.Wave, c.Worker,
 	} {
 		n.Use(hooks...)
 	}
@@ -296,7 +302,7 @@ func (c *Client) Intercept(interceptors ...Interceptor) {
 	for _, n := range []interface{ Intercept(...Interceptor) }{
 		c.Allotment, c.AuditRecord, c.Batch, c.Cluster, c.Credential, c.Database,
 		c.Event, c.Placement, c.Plan, c.Rehearsal, c.Release, c.Rollout, c.Setting,
-		c.Strategy, c.Target, c.Tenant, c.Wave, c.Worker,
+		c.Shape, c.Strategy, c.Target, c.Tenant, c.Wave, c.Worker,
 	} {
 		n.Intercept(interceptors...)
 	}
@@ -331,6 +337,8 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.Rollout.mutate(ctx, m)
 	case *SettingMutation:
 		return c.Setting.mutate(ctx, m)
+	case *ShapeMutation:
+		return c.Shape.mutate(ctx, m)
 	case *StrategyMutation:
 		return c.Strategy.mutate(ctx, m)
 	case *TargetMutation:
@@ -2075,6 +2083,139 @@ func (c *SettingClient) mutate(ctx context.Context, m *SettingMutation) (Value, 
 	}
 }
 
+// ShapeClient is a client for the Shape schema.
+type ShapeClient struct {
+	config
+}
+
+// NewShapeClient returns a client for the Shape from the given config.
+func NewShapeClient(c config) *ShapeClient {
+	return &ShapeClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `shape.Hooks(f(g(h())))`.
+func (c *ShapeClient) Use(hooks ...Hook) {
+	c.hooks.Shape = append(c.hooks.Shape, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `shape.Intercept(f(g(h())))`.
+func (c *ShapeClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Shape = append(c.inters.Shape, interceptors...)
+}
+
+// Create returns a builder for creating a Shape entity.
+func (c *ShapeClient) Create() *ShapeCreate {
+	mutation := newShapeMutation(c.config, OpCreate)
+	return &ShapeCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Shape entities.
+func (c *ShapeClient) CreateBulk(builders ...*ShapeCreate) *ShapeCreateBulk {
+	return &ShapeCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *ShapeClient) MapCreateBulk(slice any, setFunc func(*ShapeCreate, int)) *ShapeCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &ShapeCreateBulk{err: fmt.Errorf("calling to ShapeClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*ShapeCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &ShapeCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Shape.
+func (c *ShapeClient) Update() *ShapeUpdate {
+	mutation := newShapeMutation(c.config, OpUpdate)
+	return &ShapeUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *ShapeClient) UpdateOne(_m *Shape) *ShapeUpdateOne {
+	mutation := newShapeMutation(c.config, OpUpdateOne, withShape(_m))
+	return &ShapeUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *ShapeClient) UpdateOneID(id int) *ShapeUpdateOne {
+	mutation := newShapeMutation(c.config, OpUpdateOne, withShapeID(id))
+	return &ShapeUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Shape.
+func (c *ShapeClient) Delete() *ShapeDelete {
+	mutation := newShapeMutation(c.config, OpDelete)
+	return &ShapeDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *ShapeClient) DeleteOne(_m *Shape) *ShapeDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *ShapeClient) DeleteOneID(id int) *ShapeDeleteOne {
+	builder := c.Delete().Where(shape.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &ShapeDeleteOne{builder}
+}
+
+// Query returns a query builder for Shape.
+func (c *ShapeClient) Query() *ShapeQuery {
+	return &ShapeQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeShape},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Shape entity by its id.
+func (c *ShapeClient) Get(ctx context.Context, id int) (*Shape, error) {
+	return c.Query().Where(shape.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *ShapeClient) GetX(ctx context.Context, id int) *Shape {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *ShapeClient) Hooks() []Hook {
+	return c.hooks.Shape
+}
+
+// Interceptors returns the client interceptors.
+func (c *ShapeClient) Interceptors() []Interceptor {
+	return c.inters.Shape
+}
+
+func (c *ShapeClient) mutate(ctx context.Context, m *ShapeMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&ShapeCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&ShapeUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&ShapeUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&ShapeDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Shape mutation op: %q", m.Op())
+	}
+}
+
 // StrategyClient is a client for the Strategy schema.
 type StrategyClient struct {
 	config
@@ -2744,13 +2885,13 @@ func (c *WorkerClient) mutate(ctx context.Context, m *WorkerMutation) (Value, er
 type (
 	hooks struct {
 		Allotment, AuditRecord, Batch, Cluster, Credential, Database, Event, Placement,
-		Plan, Rehearsal, Release, Rollout, Setting, Strategy, Target, Tenant, Wave,
-		Worker []ent.Hook
+		Plan, Rehearsal, Release, Rollout, Setting, Shape, Strategy, Target, Tenant,
+		Wave, Worker []ent.Hook
 	}
 	inters struct {
 		Allotment, AuditRecord, Batch, Cluster, Credential, Database, Event, Placement,
-		Plan, Rehearsal, Release, Rollout, Setting, Strategy, Target, Tenant, Wave,
-		Worker []ent.Interceptor
+		Plan, Rehearsal, Release, Rollout, Setting, Shape, Strategy, Target, Tenant,
+		Wave, Worker []ent.Interceptor
 	}
 )
 

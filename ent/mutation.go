@@ -27,6 +27,7 @@ import (
 	"github.com/manorhq/manor/ent/release"
 	"github.com/manorhq/manor/ent/rollout"
 	"github.com/manorhq/manor/ent/setting"
+	"github.com/manorhq/manor/ent/shape"
 	"github.com/manorhq/manor/ent/strategy"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
@@ -56,6 +57,7 @@ const (
 	TypeRelease     = "Release"
 	TypeRollout     = "Rollout"
 	TypeSetting     = "Setting"
+	TypeShape       = "Shape"
 	TypeStrategy    = "Strategy"
 	TypeTarget      = "Target"
 	TypeTenant      = "Tenant"
@@ -10673,6 +10675,654 @@ func (m *SettingMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown Setting edge %s", name)
 }
 
+// ShapeMutation represents an operation that mutates the Shape nodes in the graph.
+type ShapeMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *int
+	release_id    *string
+	version       *string
+	major         *int
+	addmajor      *int
+	fingerprint   *string
+	objects       *json.RawMessage
+	appendobjects json.RawMessage
+	created_at    *time.Time
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*Shape, error)
+	predicates    []predicate.Shape
+}
+
+var _ ent.Mutation = (*ShapeMutation)(nil)
+
+// shapeOption allows management of the mutation configuration using functional options.
+type shapeOption func(*ShapeMutation)
+
+// newShapeMutation creates new mutation for the Shape entity.
+func newShapeMutation(c config, op Op, opts ...shapeOption) *ShapeMutation {
+	m := &ShapeMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeShape,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withShapeID sets the ID field of the mutation.
+func withShapeID(id int) shapeOption {
+	return func(m *ShapeMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Shape
+		)
+		m.oldValue = func(ctx context.Context) (*Shape, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Shape.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withShape sets the old Shape of the mutation.
+func withShape(node *Shape) shapeOption {
+	return func(m *ShapeMutation) {
+		m.oldValue = func(context.Context) (*Shape, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m ShapeMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m ShapeMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *ShapeMutation) ID() (id int, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *ShapeMutation) IDs(ctx context.Context) ([]int, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []int{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Shape.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetReleaseID sets the "release_id" field.
+func (m *ShapeMutation) SetReleaseID(s string) {
+	m.release_id = &s
+}
+
+// ReleaseID returns the value of the "release_id" field in the mutation.
+func (m *ShapeMutation) ReleaseID() (r string, exists bool) {
+	v := m.release_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldReleaseID returns the old "release_id" field's value of the Shape entity.
+// If the Shape object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ShapeMutation) OldReleaseID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldReleaseID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldReleaseID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldReleaseID: %w", err)
+	}
+	return oldValue.ReleaseID, nil
+}
+
+// ResetReleaseID resets all changes to the "release_id" field.
+func (m *ShapeMutation) ResetReleaseID() {
+	m.release_id = nil
+}
+
+// SetVersion sets the "version" field.
+func (m *ShapeMutation) SetVersion(s string) {
+	m.version = &s
+}
+
+// Version returns the value of the "version" field in the mutation.
+func (m *ShapeMutation) Version() (r string, exists bool) {
+	v := m.version
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldVersion returns the old "version" field's value of the Shape entity.
+// If the Shape object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ShapeMutation) OldVersion(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldVersion is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldVersion requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldVersion: %w", err)
+	}
+	return oldValue.Version, nil
+}
+
+// ResetVersion resets all changes to the "version" field.
+func (m *ShapeMutation) ResetVersion() {
+	m.version = nil
+}
+
+// SetMajor sets the "major" field.
+func (m *ShapeMutation) SetMajor(i int) {
+	m.major = &i
+	m.addmajor = nil
+}
+
+// Major returns the value of the "major" field in the mutation.
+func (m *ShapeMutation) Major() (r int, exists bool) {
+	v := m.major
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldMajor returns the old "major" field's value of the Shape entity.
+// If the Shape object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ShapeMutation) OldMajor(ctx context.Context) (v int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldMajor is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldMajor requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldMajor: %w", err)
+	}
+	return oldValue.Major, nil
+}
+
+// AddMajor adds i to the "major" field.
+func (m *ShapeMutation) AddMajor(i int) {
+	if m.addmajor != nil {
+		*m.addmajor += i
+	} else {
+		m.addmajor = &i
+	}
+}
+
+// AddedMajor returns the value that was added to the "major" field in this mutation.
+func (m *ShapeMutation) AddedMajor() (r int, exists bool) {
+	v := m.addmajor
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ResetMajor resets all changes to the "major" field.
+func (m *ShapeMutation) ResetMajor() {
+	m.major = nil
+	m.addmajor = nil
+}
+
+// SetFingerprint sets the "fingerprint" field.
+func (m *ShapeMutation) SetFingerprint(s string) {
+	m.fingerprint = &s
+}
+
+// Fingerprint returns the value of the "fingerprint" field in the mutation.
+func (m *ShapeMutation) Fingerprint() (r string, exists bool) {
+	v := m.fingerprint
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFingerprint returns the old "fingerprint" field's value of the Shape entity.
+// If the Shape object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ShapeMutation) OldFingerprint(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFingerprint is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFingerprint requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFingerprint: %w", err)
+	}
+	return oldValue.Fingerprint, nil
+}
+
+// ResetFingerprint resets all changes to the "fingerprint" field.
+func (m *ShapeMutation) ResetFingerprint() {
+	m.fingerprint = nil
+}
+
+// SetObjects sets the "objects" field.
+func (m *ShapeMutation) SetObjects(jm json.RawMessage) {
+	m.objects = &jm
+	m.appendobjects = nil
+}
+
+// Objects returns the value of the "objects" field in the mutation.
+func (m *ShapeMutation) Objects() (r json.RawMessage, exists bool) {
+	v := m.objects
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldObjects returns the old "objects" field's value of the Shape entity.
+// If the Shape object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ShapeMutation) OldObjects(ctx context.Context) (v json.RawMessage, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldObjects is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldObjects requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldObjects: %w", err)
+	}
+	return oldValue.Objects, nil
+}
+
+// AppendObjects adds jm to the "objects" field.
+func (m *ShapeMutation) AppendObjects(jm json.RawMessage) {
+	m.appendobjects = append(m.appendobjects, jm...)
+}
+
+// AppendedObjects returns the list of values that were appended to the "objects" field in this mutation.
+func (m *ShapeMutation) AppendedObjects() (json.RawMessage, bool) {
+	if len(m.appendobjects) == 0 {
+		return nil, false
+	}
+	return m.appendobjects, true
+}
+
+// ResetObjects resets all changes to the "objects" field.
+func (m *ShapeMutation) ResetObjects() {
+	m.objects = nil
+	m.appendobjects = nil
+}
+
+// SetCreatedAt sets the "created_at" field.
+func (m *ShapeMutation) SetCreatedAt(t time.Time) {
+	m.created_at = &t
+}
+
+// CreatedAt returns the value of the "created_at" field in the mutation.
+func (m *ShapeMutation) CreatedAt() (r time.Time, exists bool) {
+	v := m.created_at
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldCreatedAt returns the old "created_at" field's value of the Shape entity.
+// If the Shape object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *ShapeMutation) OldCreatedAt(ctx context.Context) (v time.Time, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldCreatedAt is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldCreatedAt requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldCreatedAt: %w", err)
+	}
+	return oldValue.CreatedAt, nil
+}
+
+// ResetCreatedAt resets all changes to the "created_at" field.
+func (m *ShapeMutation) ResetCreatedAt() {
+	m.created_at = nil
+}
+
+// Where appends a list predicates to the ShapeMutation builder.
+func (m *ShapeMutation) Where(ps ...predicate.Shape) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the ShapeMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *ShapeMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Shape, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *ShapeMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *ShapeMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Shape).
+func (m *ShapeMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *ShapeMutation) Fields() []string {
+	fields := make([]string, 0, 6)
+	if m.release_id != nil {
+		fields = append(fields, shape.FieldReleaseID)
+	}
+	if m.version != nil {
+		fields = append(fields, shape.FieldVersion)
+	}
+	if m.major != nil {
+		fields = append(fields, shape.FieldMajor)
+	}
+	if m.fingerprint != nil {
+		fields = append(fields, shape.FieldFingerprint)
+	}
+	if m.objects != nil {
+		fields = append(fields, shape.FieldObjects)
+	}
+	if m.created_at != nil {
+		fields = append(fields, shape.FieldCreatedAt)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *ShapeMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case shape.FieldReleaseID:
+		return m.ReleaseID()
+	case shape.FieldVersion:
+		return m.Version()
+	case shape.FieldMajor:
+		return m.Major()
+	case shape.FieldFingerprint:
+		return m.Fingerprint()
+	case shape.FieldObjects:
+		return m.Objects()
+	case shape.FieldCreatedAt:
+		return m.CreatedAt()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *ShapeMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case shape.FieldReleaseID:
+		return m.OldReleaseID(ctx)
+	case shape.FieldVersion:
+		return m.OldVersion(ctx)
+	case shape.FieldMajor:
+		return m.OldMajor(ctx)
+	case shape.FieldFingerprint:
+		return m.OldFingerprint(ctx)
+	case shape.FieldObjects:
+		return m.OldObjects(ctx)
+	case shape.FieldCreatedAt:
+		return m.OldCreatedAt(ctx)
+	}
+	return nil, fmt.Errorf("unknown Shape field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *ShapeMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case shape.FieldReleaseID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetReleaseID(v)
+		return nil
+	case shape.FieldVersion:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetVersion(v)
+		return nil
+	case shape.FieldMajor:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetMajor(v)
+		return nil
+	case shape.FieldFingerprint:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFingerprint(v)
+		return nil
+	case shape.FieldObjects:
+		v, ok := value.(json.RawMessage)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetObjects(v)
+		return nil
+	case shape.FieldCreatedAt:
+		v, ok := value.(time.Time)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetCreatedAt(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Shape field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *ShapeMutation) AddedFields() []string {
+	var fields []string
+	if m.addmajor != nil {
+		fields = append(fields, shape.FieldMajor)
+	}
+	return fields
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *ShapeMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case shape.FieldMajor:
+		return m.AddedMajor()
+	}
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *ShapeMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	case shape.FieldMajor:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddMajor(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Shape numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *ShapeMutation) ClearedFields() []string {
+	return nil
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *ShapeMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *ShapeMutation) ClearField(name string) error {
+	return fmt.Errorf("unknown Shape nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *ShapeMutation) ResetField(name string) error {
+	switch name {
+	case shape.FieldReleaseID:
+		m.ResetReleaseID()
+		return nil
+	case shape.FieldVersion:
+		m.ResetVersion()
+		return nil
+	case shape.FieldMajor:
+		m.ResetMajor()
+		return nil
+	case shape.FieldFingerprint:
+		m.ResetFingerprint()
+		return nil
+	case shape.FieldObjects:
+		m.ResetObjects()
+		return nil
+	case shape.FieldCreatedAt:
+		m.ResetCreatedAt()
+		return nil
+	}
+	return fmt.Errorf("unknown Shape field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *ShapeMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *ShapeMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *ShapeMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *ShapeMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *ShapeMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *ShapeMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *ShapeMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Shape unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *ShapeMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Shape edge %s", name)
+}
+
 // StrategyMutation represents an operation that mutates the Strategy nodes in the graph.
 type StrategyMutation struct {
 	config
@@ -12743,6 +13393,7 @@ type TenantMutation struct {
 	labels        *controlplane.Labels
 	version       *string
 	release_id    *string
+	fingerprint   *string
 	failure       **controlplane.Failure
 	pin           **controlplane.Pin
 	worker        *string
@@ -13233,6 +13884,42 @@ func (m *TenantMutation) ResetReleaseID() {
 	m.release_id = nil
 }
 
+// SetFingerprint sets the "fingerprint" field.
+func (m *TenantMutation) SetFingerprint(s string) {
+	m.fingerprint = &s
+}
+
+// Fingerprint returns the value of the "fingerprint" field in the mutation.
+func (m *TenantMutation) Fingerprint() (r string, exists bool) {
+	v := m.fingerprint
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFingerprint returns the old "fingerprint" field's value of the Tenant entity.
+// If the Tenant object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *TenantMutation) OldFingerprint(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFingerprint is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFingerprint requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFingerprint: %w", err)
+	}
+	return oldValue.Fingerprint, nil
+}
+
+// ResetFingerprint resets all changes to the "fingerprint" field.
+func (m *TenantMutation) ResetFingerprint() {
+	m.fingerprint = nil
+}
+
 // SetFailure sets the "failure" field.
 func (m *TenantMutation) SetFailure(c *controlplane.Failure) {
 	m.failure = &c
@@ -13558,7 +14245,7 @@ func (m *TenantMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *TenantMutation) Fields() []string {
-	fields := make([]string, 0, 17)
+	fields := make([]string, 0, 18)
 	if m.slug != nil {
 		fields = append(fields, tenant.FieldSlug)
 	}
@@ -13588,6 +14275,9 @@ func (m *TenantMutation) Fields() []string {
 	}
 	if m.release_id != nil {
 		fields = append(fields, tenant.FieldReleaseID)
+	}
+	if m.fingerprint != nil {
+		fields = append(fields, tenant.FieldFingerprint)
 	}
 	if m.failure != nil {
 		fields = append(fields, tenant.FieldFailure)
@@ -13638,6 +14328,8 @@ func (m *TenantMutation) Field(name string) (ent.Value, bool) {
 		return m.Version()
 	case tenant.FieldReleaseID:
 		return m.ReleaseID()
+	case tenant.FieldFingerprint:
+		return m.Fingerprint()
 	case tenant.FieldFailure:
 		return m.Failure()
 	case tenant.FieldPin:
@@ -13681,6 +14373,8 @@ func (m *TenantMutation) OldField(ctx context.Context, name string) (ent.Value, 
 		return m.OldVersion(ctx)
 	case tenant.FieldReleaseID:
 		return m.OldReleaseID(ctx)
+	case tenant.FieldFingerprint:
+		return m.OldFingerprint(ctx)
 	case tenant.FieldFailure:
 		return m.OldFailure(ctx)
 	case tenant.FieldPin:
@@ -13773,6 +14467,13 @@ func (m *TenantMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetReleaseID(v)
+		return nil
+	case tenant.FieldFingerprint:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFingerprint(v)
 		return nil
 	case tenant.FieldFailure:
 		v, ok := value.(*controlplane.Failure)
@@ -13928,6 +14629,9 @@ func (m *TenantMutation) ResetField(name string) error {
 		return nil
 	case tenant.FieldReleaseID:
 		m.ResetReleaseID()
+		return nil
+	case tenant.FieldFingerprint:
+		m.ResetFingerprint()
 		return nil
 	case tenant.FieldFailure:
 		m.ResetFailure()

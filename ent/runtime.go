@@ -20,6 +20,7 @@ import (
 	"github.com/manorhq/manor/ent/rollout"
 	"github.com/manorhq/manor/ent/schema"
 	"github.com/manorhq/manor/ent/setting"
+	"github.com/manorhq/manor/ent/shape"
 	"github.com/manorhq/manor/ent/strategy"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
@@ -327,6 +328,16 @@ func init() {
 	settingDescID := settingFields[0].Descriptor()
 	// setting.IDValidator is a validator for the "id" field. It is called by the builders before save.
 	setting.IDValidator = settingDescID.Validators[0].(func(string) error)
+	shapeFields := schema.Shape{}.Fields()
+	_ = shapeFields
+	// shapeDescReleaseID is the schema descriptor for release_id field.
+	shapeDescReleaseID := shapeFields[0].Descriptor()
+	// shape.ReleaseIDValidator is a validator for the "release_id" field. It is called by the builders before save.
+	shape.ReleaseIDValidator = shapeDescReleaseID.Validators[0].(func(string) error)
+	// shapeDescCreatedAt is the schema descriptor for created_at field.
+	shapeDescCreatedAt := shapeFields[5].Descriptor()
+	// shape.DefaultCreatedAt holds the default value on creation for the created_at field.
+	shape.DefaultCreatedAt = shapeDescCreatedAt.Default.(func() time.Time)
 	strategyFields := schema.Strategy{}.Fields()
 	_ = strategyFields
 	// strategyDescCreatedAt is the schema descriptor for created_at field.
@@ -437,20 +448,24 @@ func init() {
 	tenantDescReleaseID := tenantFields[10].Descriptor()
 	// tenant.DefaultReleaseID holds the default value on creation for the release_id field.
 	tenant.DefaultReleaseID = tenantDescReleaseID.Default.(string)
+	// tenantDescFingerprint is the schema descriptor for fingerprint field.
+	tenantDescFingerprint := tenantFields[11].Descriptor()
+	// tenant.DefaultFingerprint holds the default value on creation for the fingerprint field.
+	tenant.DefaultFingerprint = tenantDescFingerprint.Default.(string)
 	// tenantDescWorker is the schema descriptor for worker field.
-	tenantDescWorker := tenantFields[13].Descriptor()
+	tenantDescWorker := tenantFields[14].Descriptor()
 	// tenant.DefaultWorker holds the default value on creation for the worker field.
 	tenant.DefaultWorker = tenantDescWorker.Default.(string)
 	// tenantDescWantedAt is the schema descriptor for wanted_at field.
-	tenantDescWantedAt := tenantFields[15].Descriptor()
+	tenantDescWantedAt := tenantFields[16].Descriptor()
 	// tenant.DefaultWantedAt holds the default value on creation for the wanted_at field.
 	tenant.DefaultWantedAt = tenantDescWantedAt.Default.(func() time.Time)
 	// tenantDescCreatedAt is the schema descriptor for created_at field.
-	tenantDescCreatedAt := tenantFields[16].Descriptor()
+	tenantDescCreatedAt := tenantFields[17].Descriptor()
 	// tenant.DefaultCreatedAt holds the default value on creation for the created_at field.
 	tenant.DefaultCreatedAt = tenantDescCreatedAt.Default.(func() time.Time)
 	// tenantDescUpdatedAt is the schema descriptor for updated_at field.
-	tenantDescUpdatedAt := tenantFields[17].Descriptor()
+	tenantDescUpdatedAt := tenantFields[18].Descriptor()
 	// tenant.DefaultUpdatedAt holds the default value on creation for the updated_at field.
 	tenant.DefaultUpdatedAt = tenantDescUpdatedAt.Default.(func() time.Time)
 	// tenant.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.

@@ -39,6 +39,8 @@ type Tenant struct {
 	Version string `json:"version,omitempty"`
 	// ReleaseID holds the value of the "release_id" field.
 	ReleaseID string `json:"release_id,omitempty"`
+	// Fingerprint holds the value of the "fingerprint" field.
+	Fingerprint string `json:"fingerprint,omitempty"`
 	// Failure holds the value of the "failure" field.
 	Failure *controlplane.Failure `json:"failure,omitempty"`
 	// Pin holds the value of the "pin" field.
@@ -65,7 +67,7 @@ func (*Tenant) scanValues(columns []string) ([]any, error) {
 			values[i] = new([]byte)
 		case tenant.FieldSettled:
 			values[i] = new(sql.NullBool)
-		case tenant.FieldID, tenant.FieldSlug, tenant.FieldExternalID, tenant.FieldState, tenant.FieldIsolation, tenant.FieldTier, tenant.FieldRegion, tenant.FieldVersion, tenant.FieldReleaseID, tenant.FieldWorker:
+		case tenant.FieldID, tenant.FieldSlug, tenant.FieldExternalID, tenant.FieldState, tenant.FieldIsolation, tenant.FieldTier, tenant.FieldRegion, tenant.FieldVersion, tenant.FieldReleaseID, tenant.FieldFingerprint, tenant.FieldWorker:
 			values[i] = new(sql.NullString)
 		case tenant.FieldTakenAt, tenant.FieldWantedAt, tenant.FieldCreatedAt, tenant.FieldUpdatedAt:
 			values[i] = new(sql.NullTime)
@@ -152,6 +154,12 @@ func (_m *Tenant) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field release_id", values[i])
 			} else if value.Valid {
 				_m.ReleaseID = value.String
+			}
+		case tenant.FieldFingerprint:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field fingerprint", values[i])
+			} else if value.Valid {
+				_m.Fingerprint = value.String
 			}
 		case tenant.FieldFailure:
 			if value, ok := values[i].(*[]byte); !ok {
@@ -267,6 +275,9 @@ func (_m *Tenant) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("release_id=")
 	builder.WriteString(_m.ReleaseID)
+	builder.WriteString(", ")
+	builder.WriteString("fingerprint=")
+	builder.WriteString(_m.Fingerprint)
 	builder.WriteString(", ")
 	builder.WriteString("failure=")
 	builder.WriteString(fmt.Sprintf("%v", _m.Failure))

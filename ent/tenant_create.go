@@ -140,6 +140,20 @@ func (_c *TenantCreate) SetNillableReleaseID(v *string) *TenantCreate {
 	return _c
 }
 
+// SetFingerprint sets the "fingerprint" field.
+func (_c *TenantCreate) SetFingerprint(v string) *TenantCreate {
+	_c.mutation.SetFingerprint(v)
+	return _c
+}
+
+// SetNillableFingerprint sets the "fingerprint" field if the given value is not nil.
+func (_c *TenantCreate) SetNillableFingerprint(v *string) *TenantCreate {
+	if v != nil {
+		_c.SetFingerprint(*v)
+	}
+	return _c
+}
+
 // SetFailure sets the "failure" field.
 func (_c *TenantCreate) SetFailure(v *controlplane.Failure) *TenantCreate {
 	_c.mutation.SetFailure(v)
@@ -287,6 +301,10 @@ func (_c *TenantCreate) defaults() {
 		v := tenant.DefaultReleaseID
 		_c.mutation.SetReleaseID(v)
 	}
+	if _, ok := _c.mutation.Fingerprint(); !ok {
+		v := tenant.DefaultFingerprint
+		_c.mutation.SetFingerprint(v)
+	}
 	if _, ok := _c.mutation.Worker(); !ok {
 		v := tenant.DefaultWorker
 		_c.mutation.SetWorker(v)
@@ -340,6 +358,9 @@ func (_c *TenantCreate) check() error {
 	}
 	if _, ok := _c.mutation.ReleaseID(); !ok {
 		return &ValidationError{Name: "release_id", err: errors.New(`ent: missing required field "Tenant.release_id"`)}
+	}
+	if _, ok := _c.mutation.Fingerprint(); !ok {
+		return &ValidationError{Name: "fingerprint", err: errors.New(`ent: missing required field "Tenant.fingerprint"`)}
 	}
 	if _, ok := _c.mutation.Worker(); !ok {
 		return &ValidationError{Name: "worker", err: errors.New(`ent: missing required field "Tenant.worker"`)}
@@ -424,6 +445,10 @@ func (_c *TenantCreate) createSpec() (*Tenant, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.ReleaseID(); ok {
 		_spec.SetField(tenant.FieldReleaseID, field.TypeString, value)
 		_node.ReleaseID = value
+	}
+	if value, ok := _c.mutation.Fingerprint(); ok {
+		_spec.SetField(tenant.FieldFingerprint, field.TypeString, value)
+		_node.Fingerprint = value
 	}
 	if value, ok := _c.mutation.Failure(); ok {
 		_spec.SetField(tenant.FieldFailure, field.TypeJSON, value)
@@ -604,6 +629,18 @@ func (u *TenantUpsert) SetReleaseID(v string) *TenantUpsert {
 // UpdateReleaseID sets the "release_id" field to the value that was provided on create.
 func (u *TenantUpsert) UpdateReleaseID() *TenantUpsert {
 	u.SetExcluded(tenant.FieldReleaseID)
+	return u
+}
+
+// SetFingerprint sets the "fingerprint" field.
+func (u *TenantUpsert) SetFingerprint(v string) *TenantUpsert {
+	u.Set(tenant.FieldFingerprint, v)
+	return u
+}
+
+// UpdateFingerprint sets the "fingerprint" field to the value that was provided on create.
+func (u *TenantUpsert) UpdateFingerprint() *TenantUpsert {
+	u.SetExcluded(tenant.FieldFingerprint)
 	return u
 }
 
@@ -870,6 +907,20 @@ func (u *TenantUpsertOne) SetReleaseID(v string) *TenantUpsertOne {
 func (u *TenantUpsertOne) UpdateReleaseID() *TenantUpsertOne {
 	return u.Update(func(s *TenantUpsert) {
 		s.UpdateReleaseID()
+	})
+}
+
+// SetFingerprint sets the "fingerprint" field.
+func (u *TenantUpsertOne) SetFingerprint(v string) *TenantUpsertOne {
+	return u.Update(func(s *TenantUpsert) {
+		s.SetFingerprint(v)
+	})
+}
+
+// UpdateFingerprint sets the "fingerprint" field to the value that was provided on create.
+func (u *TenantUpsertOne) UpdateFingerprint() *TenantUpsertOne {
+	return u.Update(func(s *TenantUpsert) {
+		s.UpdateFingerprint()
 	})
 }
 
@@ -1318,6 +1369,20 @@ func (u *TenantUpsertBulk) SetReleaseID(v string) *TenantUpsertBulk {
 func (u *TenantUpsertBulk) UpdateReleaseID() *TenantUpsertBulk {
 	return u.Update(func(s *TenantUpsert) {
 		s.UpdateReleaseID()
+	})
+}
+
+// SetFingerprint sets the "fingerprint" field.
+func (u *TenantUpsertBulk) SetFingerprint(v string) *TenantUpsertBulk {
+	return u.Update(func(s *TenantUpsert) {
+		s.SetFingerprint(v)
+	})
+}
+
+// UpdateFingerprint sets the "fingerprint" field to the value that was provided on create.
+func (u *TenantUpsertBulk) UpdateFingerprint() *TenantUpsertBulk {
+	return u.Update(func(s *TenantUpsert) {
+		s.UpdateFingerprint()
 	})
 }
 

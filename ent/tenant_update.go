@@ -140,6 +140,20 @@ func (_u *TenantUpdate) SetNillableReleaseID(v *string) *TenantUpdate {
 	return _u
 }
 
+// SetFingerprint sets the "fingerprint" field.
+func (_u *TenantUpdate) SetFingerprint(v string) *TenantUpdate {
+	_u.mutation.SetFingerprint(v)
+	return _u
+}
+
+// SetNillableFingerprint sets the "fingerprint" field if the given value is not nil.
+func (_u *TenantUpdate) SetNillableFingerprint(v *string) *TenantUpdate {
+	if v != nil {
+		_u.SetFingerprint(*v)
+	}
+	return _u
+}
+
 // SetFailure sets the "failure" field.
 func (_u *TenantUpdate) SetFailure(v *controlplane.Failure) *TenantUpdate {
 	_u.mutation.SetFailure(v)
@@ -301,6 +315,9 @@ func (_u *TenantUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if value, ok := _u.mutation.ReleaseID(); ok {
 		_spec.SetField(tenant.FieldReleaseID, field.TypeString, value)
 	}
+	if value, ok := _u.mutation.Fingerprint(); ok {
+		_spec.SetField(tenant.FieldFingerprint, field.TypeString, value)
+	}
 	if value, ok := _u.mutation.Failure(); ok {
 		_spec.SetField(tenant.FieldFailure, field.TypeJSON, value)
 	}
@@ -456,6 +473,20 @@ func (_u *TenantUpdateOne) SetReleaseID(v string) *TenantUpdateOne {
 func (_u *TenantUpdateOne) SetNillableReleaseID(v *string) *TenantUpdateOne {
 	if v != nil {
 		_u.SetReleaseID(*v)
+	}
+	return _u
+}
+
+// SetFingerprint sets the "fingerprint" field.
+func (_u *TenantUpdateOne) SetFingerprint(v string) *TenantUpdateOne {
+	_u.mutation.SetFingerprint(v)
+	return _u
+}
+
+// SetNillableFingerprint sets the "fingerprint" field if the given value is not nil.
+func (_u *TenantUpdateOne) SetNillableFingerprint(v *string) *TenantUpdateOne {
+	if v != nil {
+		_u.SetFingerprint(*v)
 	}
 	return _u
 }
@@ -650,6 +681,9 @@ func (_u *TenantUpdateOne) sqlSave(ctx context.Context) (_node *Tenant, err erro
 	}
 	if value, ok := _u.mutation.ReleaseID(); ok {
 		_spec.SetField(tenant.FieldReleaseID, field.TypeString, value)
+	}
+	if value, ok := _u.mutation.Fingerprint(); ok {
+		_spec.SetField(tenant.FieldFingerprint, field.TypeString, value)
 	}
 	if value, ok := _u.mutation.Failure(); ok {
 		_spec.SetField(tenant.FieldFailure, field.TypeJSON, value)

@@ -34,13 +34,16 @@ func BenchmarkRollout(b *testing.B) {
 	p.Push("v1", upTo(b, before))
 	p.Working(func() { p.Create(controlplane.NewTenant{}, controlplanetest.Slugs("acme", n)...) })
 	p.Push("v2", upTo(b, last))
-	for _, workers := range []int{1, 2} {
-		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+	for _, how := range []struct {
+		workers int
+		check   controlplane.Check
+	}{{1, controlplane.CheckSchema}, {1, controlplane.CheckNone}, {2, controlplane.CheckSchema}, {2, controlplane.CheckNone}} {
+		b.Run(fmt.Sprintf("workers=%d/check=%s", how.workers, how.check), func(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
-				working(p, workers, func() {
+				working(p, how.workers, func() {
 					b.StartTimer()
-					r := p.Rollout(controlplane.NewRollout{Release: "v2"})
+					r := p.Rollout(controlplane.NewRollout{Release: "v2", Check: how.check})
 					b.StopTimer()
 					if r.State != controlplane.RolloutSucceeded || r.Counts[controlplane.TargetSucceeded] != n {
 						b.Fatalf("the rollout is %s: %s", r.State, r.Counts)

@@ -53,6 +53,28 @@ func (s *Service) ScratchCluster(ctx context.Context, name string) (string, erro
 // Scratch runs f on a connection of the owner of a new database, which holds
 // the schema and the cluster's extensions and is dropped afterwards.
 func (s *Service) Scratch(ctx context.Context, clusterID string, f func(conn *pgx.Conn, schema string) error) error {
+	return s.scratch(ctx, clusterID, func(owner *pgx.Conn, d *ent.Database) error {
+		if _, err := owner.Exec(ctx, "CREATE SCHEMA "+pg.Quote(d.Name)); err != nil {
+			return fmt.Errorf("create schema %s in the scratch database: %w", d.Name, err)
+		}
+		return f(owner, d.Name)
+	})
+}
+
+// ScratchHome is Scratch with a schema in which others have the rights that
+// they have in a home.
+func (s *Service) ScratchHome(ctx context.Context, clusterID string, f func(conn *pgx.Conn, schema string) error) error {
+	return s.scratch(ctx, clusterID, func(owner *pgx.Conn, d *ent.Database) error {
+		if err := pg.CreateSchema(ctx, owner, d.Name, d.ConnectRole); err != nil {
+			return err
+		}
+		return f(owner, d.Name)
+	})
+}
+
+// scratch runs f on a connection of the owner of a new database, which is
+// dropped afterwards.
+func (s *Service) scratch(ctx context.Context, clusterID string, f func(*pgx.Conn, *ent.Database) error) error {
 	name := pg.NewName("s_")
 	var row *ent.Database
 	err := s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
@@ -70,12 +92,7 @@ func (s *Service) Scratch(ctx context.Context, clusterID string, f func(conn *pg
 	if _, err := s.EnsureDatabase(ctx, row.ID); err != nil {
 		return err
 	}
-	return s.AsOwner(ctx, row.ID, func(owner *pgx.Conn) error {
-		if _, err := owner.Exec(ctx, "CREATE SCHEMA "+pg.Quote(name)); err != nil {
-			return fmt.Errorf("create schema %s in the scratch database: %w", name, err)
-		}
-		return f(owner, name)
-	})
+	return s.AsOwner(ctx, row.ID, func(owner *pgx.Conn) error { return f(owner, row) })
 }
 
 // dropForgotten drops the scratch databases of processes that died. What cannot

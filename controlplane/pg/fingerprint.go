@@ -32,22 +32,9 @@ SELECT encode(sha256(convert_to(replace(coalesce(string_agg(kind || ' ' || line.
 // Prints compare within one major version of PostgreSQL.
 func Fingerprint(ctx context.Context, conn *pgx.Conn, schema string) (Print, error) {
 	var p Print
-	err := within(ctx, conn, schema, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, linesSQL+printSQL).Scan(&p.Hash, &p.Objects)
-	})
+	err := conn.QueryRow(ctx, linesSQL+printSQL, schema).Scan(&p.Hash, &p.Objects)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Print{}, controlplane.Errorf(controlplane.NotFound, "fingerprint: database %s has no schema %s", conn.Config().Database, schema)
 	}
 	return p, fault(err, "fingerprint schema %s of database %s", schema, conn.Config().Database)
-}
-
-// within reads in a schema. Names inside it are written without it, in whatever
-// PostgreSQL deparses.
-func within(ctx context.Context, conn *pgx.Conn, schema string, f func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SET LOCAL search_path = "+Quote(schema)); err != nil {
-			return err
-		}
-		return f(tx)
-	})
 }

@@ -1,12 +1,16 @@
--- One line per object of the schema that search_path names, alone, and per right
+-- One line per object of schema $1, and per right
 -- on it, for a SELECT that follows; their hash is the fingerprint. Objects are found through pg_depend: the
 -- catalogs have no index that leads with the namespace. The schema's name is
 -- replaced in the text, roles by what they are to the schema: @ is its owner,
 -- & the one other role with rights on it.
+-- The search path is the schema alone while this runs, so that what is in it is
+-- written without its name. Set in here, for ns is looked at before anything is
+-- written, it leaves the plan to be used for the next schema: planning takes
+-- longer than running.
 WITH ns AS MATERIALIZED (
-  SELECT n.oid, n.nspname::text AS name, n.nspowner AS owner,
+  SELECT n.oid, n.nspname::text AS name, n.nspowner AS owner, set_config('search_path', quote_ident(n.nspname), true),
          (SELECT min(x.grantee::bigint)::oid FROM aclexplode(n.nspacl) x WHERE x.grantee NOT IN (0, n.nspowner) HAVING count(DISTINCT x.grantee) = 1) AS app
-    FROM pg_namespace n WHERE n.nspname = current_schema()),
+    FROM pg_namespace n WHERE n.nspname = $1),
 dep AS (SELECT d.classid, d.objid FROM pg_depend d, ns WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = ns.oid),
 typ AS (SELECT t.* FROM dep JOIN pg_type t ON dep.classid = 'pg_type'::regclass AND t.oid = dep.objid),
 rel AS (SELECT c.* FROM dep JOIN pg_class c ON dep.classid = 'pg_class'::regclass AND c.oid = dep.objid WHERE c.relname <> 'atlas_schema_revisions'

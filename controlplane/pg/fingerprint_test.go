@@ -156,7 +156,7 @@ func TestFingerprintSeesEveryKindOfChange(t *testing.T) {
 	objects := objectsOf(t, conn, unchanged)
 	seen := map[string]string{before.Hash: "no change"}
 	cases := changes
-	if majorVersion(conn) >= 18 {
+	if MajorVersion(conn) >= 18 {
 		cases = append(slices.Clone(changes), changes18...)
 	}
 	for _, c := range cases {

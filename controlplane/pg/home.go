@@ -71,7 +71,7 @@ func CreateHome(ctx context.Context, owner *pgx.Conn, h Home) error {
 			if err := h.ensureSchema(ctx, tx); err != nil {
 				return err
 			}
-			if _, err := tx.Exec(ctx, h.grants()); err != nil {
+			if _, err := tx.Exec(ctx, grants(h.Schema, h.Role)+"; REVOKE ALL ON "+Quote(h.Schema)+".atlas_schema_revisions FROM "+Quote(h.Role)); err != nil {
 				return err
 			}
 			return writeMarker(ctx, tx, h.marker())
@@ -102,15 +102,24 @@ func (h Home) ensureSchema(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// grants are what the rights role may do. The default privileges come before
-// any table of the tenant's, which is cheaper than granting on each, and reach
-// those of later migrations too. The revision table is Manor's.
-func (h Home) grants() string {
+// grants are what a rights role may do in a schema. The default privileges come
+// before any table of the tenant's, which is cheaper than granting on each, and
+// reach those of later migrations too.
+func grants(schema, role string) string {
 	return fmt.Sprintf(`
 		GRANT USAGE ON SCHEMA %[1]s TO %[2]s;
 		ALTER DEFAULT PRIVILEGES IN SCHEMA %[1]s GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO %[2]s;
-		ALTER DEFAULT PRIVILEGES IN SCHEMA %[1]s GRANT USAGE, SELECT ON SEQUENCES TO %[2]s;
-		REVOKE ALL ON %[1]s.atlas_schema_revisions FROM %[2]s`, Quote(h.Schema), Quote(h.Role))
+		ALTER DEFAULT PRIVILEGES IN SCHEMA %[1]s GRANT USAGE, SELECT ON SEQUENCES TO %[2]s`, Quote(schema), Quote(role))
+}
+
+// CreateSchema makes a schema in which a role may do what a rights role may in
+// a home, so that their fingerprints compare. It is nobody's home.
+func CreateSchema(ctx context.Context, owner *pgx.Conn, schema, role string) error {
+	if err := checkNames(schema, role); err != nil {
+		return err
+	}
+	_, err := owner.Exec(ctx, "CREATE SCHEMA "+Quote(schema)+"; "+grants(schema, role))
+	return fault(err, "make schema %s", schema)
 }
 
 // DropHome drops a home's schema with everything in it, and its marker. It

@@ -208,7 +208,7 @@ func TestInspectReadsTheServer(t *testing.T) {
 	facts, err := Inspect(t.Context(), f.control())
 	must(t, err)
 	must(t, facts.Check(f.login.User))
-	if facts.SystemID == "" || facts.Superuser || !facts.CreateDB || !facts.CreateRole || facts.Version/10000 != majorVersion(f.control()) {
+	if facts.SystemID == "" || facts.Superuser || !facts.CreateDB || !facts.CreateRole || facts.Version/10000 != MajorVersion(f.control()) {
 		t.Errorf("facts: %+v", facts)
 	}
 	super, err := Inspect(t.Context(), f.super("postgres"))

@@ -25,14 +25,10 @@ SELECT kind, replace(line.name, ns.name || '.', '') AS name, replace(def, ns.nam
 // Objects are what the fingerprint of a schema is made of: to say where two
 // schemas with different ones differ.
 func Objects(ctx context.Context, conn *pgx.Conn, schema string) (objects []Object, err error) {
-	err = within(ctx, conn, schema, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, linesSQL+objectsSQL)
-		if err != nil {
-			return err
-		}
+	rows, err := conn.Query(ctx, linesSQL+objectsSQL, schema)
+	if err == nil {
 		objects, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Object])
-		return err
-	})
+	}
 	return objects, fault(err, "list the objects of schema %s of database %s", schema, conn.Config().Database)
 }
 

@@ -77,7 +77,7 @@ func execAll(ctx context.Context, conn *pgx.Conn, statements ...string) error {
 // administer it, but neither act as it nor use its rights.
 func grantSelf(conn *pgx.Conn, roles ...string) string {
 	statement := fmt.Sprintf("GRANT %s TO CURRENT_USER", quoteList(roles))
-	if majorVersion(conn) >= 16 {
+	if MajorVersion(conn) >= 16 {
 		statement += " WITH INHERIT TRUE, SET TRUE"
 	}
 	return statement
@@ -87,7 +87,8 @@ func revokeSelf(roles ...string) string {
 	return fmt.Sprintf("REVOKE %s FROM CURRENT_USER", quoteList(roles))
 }
 
-func majorVersion(conn *pgx.Conn) int {
+// MajorVersion is that of the server, as it said at the start of the session.
+func MajorVersion(conn *pgx.Conn) int {
 	var major int
 	fmt.Sscanf(conn.PgConn().ParameterStatus("server_version"), "%d", &major)
 	return major

@@ -127,7 +127,7 @@ func TestHardenClosesWhatItMayAndNamesTheRest(t *testing.T) {
 	skipped, err := Harden(t.Context(), f.control())
 	must(t, err)
 	want := []string{revokeAll("other"), revokeAll("postgres"), revokeAll("template1")}
-	if majorVersion(super) >= 16 {
+	if MajorVersion(super) >= 16 {
 		want = append(want, "GRANT pg_read_all_stats TO "+Quote(f.login.User))
 	}
 	if want = append(want, openFunctions); !slices.Equal(skipped, want) {

@@ -44,10 +44,19 @@ func (s *Service) Rehearsed(ctx context.Context, r *controlplane.Release, ask co
 	}
 	err = s.cat.Ent().Rehearsal.Create().SetReleaseID(r.ID).SetFromVersion(ask.From).SetToVersion(ask.To).SetMajor(seen.ServerVersion).SetReport(report).
 		OnConflict(sql.DoNothing()).Exec(ctx)
-	if err != nil && !errors.Is(err, stdsql.ErrNoRows) { // that is how ent says that another was first
+	if err := unlessKept(err); err != nil {
 		return nil, fmt.Errorf("keep the rehearsal of release %s: %w", r.Name, err)
 	}
 	return seen, nil
+}
+
+// unlessKept is the error of an insert that leaves alone what another has put
+// there first, which ent says by the error of a missing row.
+func unlessKept(err error) error {
+	if errors.Is(err, stdsql.ErrNoRows) {
+		return nil
+	}
+	return err
 }
 
 // Warnings are what the author of a release should know about the versions

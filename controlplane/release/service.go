@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/access"
@@ -25,6 +26,9 @@ type Service struct {
 	guard  access.Guard
 	parsed sync.Map     // release id → *migrator.Release; releases never change
 	loaded atomic.Int64 // releases that were put into parsed
+
+	shapes  sync.Map           // ShapeOf → fingerprint; neither changes
+	shaping singleflight.Group // those being found out
 }
 
 // New furnishes the room.

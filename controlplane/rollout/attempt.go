@@ -34,7 +34,9 @@ func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
 	if err != nil {
 		return notReached(l, t, err)
 	}
-	r = s.try(ctx, l, t, owner)
+	if r = s.try(ctx, l, t, owner); r.Status == controlplane.TargetSucceeded {
+		r = s.checked(ctx, l, t, owner, r)
+	}
 	if r.waited == waitLocks {
 		s.nameBlocker(ctx, t, r.Failure)
 	}

@@ -15,19 +15,20 @@ import (
 
 // result is what happened to one target; those of a batch are stored together.
 type result struct {
-	ID       int
-	Status   controlplane.TargetStatus
-	Version  string // at which the tenant is now
-	Failure  *controlplane.Failure
-	Duration time.Duration
-	Pause    time.Duration // before one that is not done comes back
-	Tried    bool          // counts as an attempt
-	Origin   *string       // the version it starts from, if not the one it was thought to
-	answered bool          // the tenant was asked and answered
-	waited   string        // what it had to wait for, and will again
-	trouble  bool          // Failure is the cluster's and no tenant's
-	halts    bool          // nothing more of its batch is to be started
-	urgent   bool          // others must know of it before they start anything
+	ID          int
+	Status      controlplane.TargetStatus
+	Version     string // at which the tenant is now
+	Failure     *controlplane.Failure
+	Duration    time.Duration
+	Fingerprint string        // of its schema; empty: not looked at
+	Pause       time.Duration // before one that is not done comes back
+	Tried       bool          // counts as an attempt
+	Origin      *string       // the version it starts from, if not the one it was thought to
+	answered    bool          // the tenant was asked and answered
+	waited      string        // what it had to wait for, and will again
+	trouble     bool          // Failure is the cluster's and no tenant's
+	halts       bool          // nothing more of its batch is to be started
+	urgent      bool          // others must know of it before they start anything
 }
 
 // known judges a target by what the catalog knows of its tenant, if that is enough.

@@ -179,6 +179,7 @@ type tally struct {
 	releaseID string
 	clusterID string
 	trouble   string // "failed", "running" or "": as a target
+	print     string // fingerprint; "": not looked at
 	tenants   int
 }
 
@@ -187,7 +188,7 @@ type tally struct {
 // that were not are looked at, by the two partial indexes that hold them, and of
 // each whether the tenant has a later one.
 func (s *Service) census(ctx context.Context) ([]tally, error) {
-	rows, err := s.cat.Pool().Query(ctx, `SELECT n.state, n.version, n.release_id, coalesce(p.cluster_id, ''), coalesce(l.trouble, ''), count(*)
+	rows, err := s.cat.Pool().Query(ctx, `SELECT n.state, n.version, n.release_id, coalesce(p.cluster_id, ''), coalesce(l.trouble, ''), n.fingerprint, count(*)
 		FROM tenants n LEFT JOIN placements p ON p.tenant_id = n.id
 		LEFT JOIN (
 			SELECT t.tenant_id, CASE WHEN t.status IN ('failed', 'needs_attention') THEN 'failed' ELSE 'running' END AS trouble
@@ -195,7 +196,7 @@ func (s *Service) census(ctx context.Context) ([]tally, error) {
 			WHERE (t.status IN ('failed', 'needs_attention') OR t.status IN ('pending', 'running', 'deferred', 'unknown'))
 			AND NOT EXISTS (SELECT FROM targets later WHERE later.tenant_id = t.tenant_id AND later.id > t.id)
 		) l ON l.tenant_id = n.id
-		WHERE n.state <> 'deleted' GROUP BY 1, 2, 3, 4, 5`)
+		WHERE n.state <> 'deleted' GROUP BY 1, 2, 3, 4, 5, 6`)
 	if err != nil {
 		return nil, fmt.Errorf("count the fleet: %w", err)
 	}
@@ -203,7 +204,7 @@ func (s *Service) census(ctx context.Context) ([]tally, error) {
 	var census []tally
 	for rows.Next() {
 		var t tally
-		if err := rows.Scan(&t.state, &t.version, &t.releaseID, &t.clusterID, &t.trouble, &t.tenants); err != nil {
+		if err := rows.Scan(&t.state, &t.version, &t.releaseID, &t.clusterID, &t.trouble, &t.print, &t.tenants); err != nil {
 			return nil, fmt.Errorf("count the fleet: %w", err)
 		}
 		census = append(census, t)
@@ -224,11 +225,14 @@ func summarize(census []tally, clusters []controlplane.Cluster) *controlplane.Fl
 		}
 		v := versions[t.version]
 		if v == nil {
-			v = &controlplane.VersionStatus{Version: t.version, Release: t.releaseID}
+			v = &controlplane.VersionStatus{Version: t.version, Release: t.releaseID, Fingerprints: map[string]int{}}
 			versions[t.version] = v
 		}
 		v.Release = max(v.Release, t.releaseID)
 		v.Tenants += t.tenants
+		if t.print != "" {
+			v.Fingerprints[t.print] += t.tenants
+		}
 		switch t.trouble {
 		case "failed":
 			v.Failed += t.tenants

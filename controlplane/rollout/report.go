@@ -206,6 +206,7 @@ type columns struct {
 	pauses    []float64 // seconds
 	tried     []bool
 	answered  []bool
+	prints    []string // fingerprints
 }
 
 func columnsOf(results []result) (columns, error) {
@@ -229,6 +230,7 @@ func columnsOf(results []result) (columns, error) {
 		c.pauses = append(c.pauses, r.Pause.Seconds())
 		c.tried = append(c.tried, r.Tried)
 		c.answered = append(c.answered, r.answered)
+		c.prints = append(c.prints, r.Fingerprint)
 	}
 	return c, nil
 }
@@ -246,17 +248,17 @@ func storeResults(ctx context.Context, tx *catalog.Tx, l *lease, c columns) (sto
 					not_before = CASE WHEN r.pause > 0 THEN clock_timestamp() + make_interval(secs => r.pause) END,
 					attempts = t.attempts + r.tried::int, updated_at = clock_timestamp(),
 					batch_id = CASE WHEN r.status IN ('pending', 'deferred', 'unknown') THEN NULL ELSE t.batch_id END
-				FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::bigint[], $9::float8[], $10::bool[], $11::bool[])
-					AS r(id, status, version, origin, failure, duration, pause, tried, answered)
+				FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::bigint[], $9::float8[], $10::bool[], $11::bool[], $12::text[])
+					AS r(id, status, version, origin, failure, duration, pause, tried, answered, fingerprint)
 				WHERE t.id = r.id AND t.batch_id = $1 AND t.status = 'running'
-				RETURNING t.tenant_id, t.status, t.version, t.from_version, t.from_release_id, r.answered
+				RETURNING t.tenant_id, t.status, t.version, t.from_version, t.from_release_id, r.answered, r.fingerprint
 			), moved AS (
-				UPDATE tenants n SET version = t.version, updated_at = clock_timestamp(),
+				UPDATE tenants n SET version = t.version, fingerprint = t.fingerprint, updated_at = clock_timestamp(),
 					release_id = CASE WHEN t.version = t.from_version AND t.status <> 'current' THEN t.from_release_id ELSE $2 END
 				FROM stored t WHERE n.id = t.tenant_id AND t.answered AND (n.version <> t.version OR t.status <> 'current')
 			)
 			SELECT count(*) FROM stored`,
-			l.batch.ID, l.rollout.ReleaseID, c.ids, c.statuses, c.versions, c.origins, c.failures, c.durations, c.pauses, c.tried, c.answered).Scan(&stored)
+			l.batch.ID, l.rollout.ReleaseID, c.ids, c.statuses, c.versions, c.origins, c.failures, c.durations, c.pauses, c.tried, c.answered, c.prints).Scan(&stored)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("store the results of batch %d: %w", l.batch.ID, err)

@@ -110,6 +110,9 @@ func (w *world) step(a *attempt) bool {
 		return true
 	}
 	h := a.hold
+	if r.Status == controlplane.TargetSucceeded && w.seatOf(a.t.TenantID).drifted {
+		*r = contradicted(*r, nil)
+	}
 	r.ID = a.t.ID
 	failed := r.Status == controlplane.TargetFailed && h.rollout.OnError != controlplane.OnErrorContinue
 	r.halts, r.urgent = r.trouble || failed && orFirst(h.rollout.Strategy.Budget).Failures == 1, r.trouble || failed

@@ -82,6 +82,7 @@ type seat struct {
 	left      bool // an abort left it when nobody knew where it was: what had been sent may still arrive
 	wasClosed bool // it was being deleted, once
 	deadly    bool // whoever works on it dies
+	drifted   bool // its schema is not what its revisions say
 	home      home
 }
 
@@ -121,6 +122,7 @@ func newWorld(seed uint64, broken string, told *[]string) *world {
 		w.create(controlplane.TenantActive, w.standard)
 	}
 	w.seats[0].deadly = w.faults.poison
+	w.seats[len(w.seats)-1].drifted = seed%4 == 3
 	for i := range 1 + w.rng.IntN(3) {
 		w.processes = append(w.processes, &process{name: fmt.Sprintf("p%d", i), slots: 1 + w.rng.IntN(3)})
 	}

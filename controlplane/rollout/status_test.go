@@ -23,9 +23,9 @@ func crowd(t *testing.T, p *controlplanetest.Plane, tenants, rollouts int, seed 
 			SELECT 'c_' || i, 'cluster-' || i, '{"hosts": []}', '', '', '{}' FROM generate_series(0, 1) i;
 		INSERT INTO releases (id, name, hash, archive, versions, created_by) VALUES ('rel_1', 'v1', 'h', '', '[{"version": "1"}, {"version": "2"}]', 'user:test');
 		INSERT INTO settings VALUES ('default_release', 'rel_1'), ('default_version', '2');
-		INSERT INTO tenants (id, slug, state, settled, isolation, version, release_id)
+		INSERT INTO tenants (id, slug, state, settled, isolation, version, release_id, fingerprint)
 			SELECT 'ten_' || i, 'tenant-' || i, (ARRAY['active', 'active', 'active', 'suspended', 'deleted', 'failed', 'provisioning'])[1 + floor(random() * 7)],
-				true, 'schema', (1 + floor(random() * 2))::text, 'rel_1' FROM generate_series(1, %[1]d) i;
+				true, 'schema', (1 + floor(random() * 2))::text, 'rel_1', (ARRAY['', 'abc', 'def'])[1 + floor(random() * 3)] FROM generate_series(1, %[1]d) i;
 		INSERT INTO placements (tenant_id, cluster_id, database_id, schema, role, logins)
 			SELECT id, 'c_' || (hashtext(id) & 1), 'd_' || (hashtext(id) & 7), 't_' || id, 't_' || id || '_app', '["a", "b"]' FROM tenants WHERE state <> 'failed';
 		INSERT INTO rollouts (id, state, release_id, version, batch_size, concurrency, created_by)
@@ -47,7 +47,8 @@ func crowd(t *testing.T, p *controlplanetest.Plane, tenants, rollouts int, seed 
 const byLastTarget = `
 	SELECT n.version, 'v1', count(*),
 		count(*) FILTER (WHERE l.status IN ('failed', 'needs_attention')),
-		count(*) FILTER (WHERE l.status IN ('pending', 'running', 'deferred', 'unknown'))
+		count(*) FILTER (WHERE l.status IN ('pending', 'running', 'deferred', 'unknown')),
+		jsonb_strip_nulls(jsonb_build_object('abc', nullif(count(*) FILTER (WHERE n.fingerprint = 'abc'), 0), 'def', nullif(count(*) FILTER (WHERE n.fingerprint = 'def'), 0)))
 	FROM tenants n LEFT JOIN (SELECT DISTINCT ON (tenant_id) tenant_id, status FROM targets ORDER BY tenant_id, id DESC) l ON l.tenant_id = n.id
 	WHERE n.state IN ('active', 'suspended') GROUP BY 1 ORDER BY 1 DESC`
 

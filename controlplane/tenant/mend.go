@@ -67,7 +67,7 @@ func (s *Service) correct(ctx context.Context, tx *catalog.Tx, by controlplane.A
 	if err := s.guard.Permit(ctx, tx, by, "tenant.correct", row.Slug, detail); err != nil {
 		return err
 	}
-	corrected, err := row.Update().SetVersion(c.Version).SetReleaseID(c.ReleaseID).SetUpdatedAt(time.Now()).Save(ctx)
+	corrected, err := row.Update().SetVersion(c.Version).SetReleaseID(c.ReleaseID).SetFingerprint("").SetUpdatedAt(time.Now()).Save(ctx)
 	if err != nil {
 		return fmt.Errorf("correct tenant %s: %w", row.Slug, err)
 	}

@@ -326,6 +326,29 @@ var (
 		Columns:    SettingsColumns,
 		PrimaryKey: []*schema.Column{SettingsColumns[0]},
 	}
+	// ShapesColumns holds the columns for the "shapes" table.
+	ShapesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeInt, Increment: true},
+		{Name: "release_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "version", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "major", Type: field.TypeInt},
+		{Name: "fingerprint", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "objects", Type: field.TypeJSON},
+		{Name: "created_at", Type: field.TypeTime, Default: schema.Expr("now()")},
+	}
+	// ShapesTable holds the schema information for the "shapes" table.
+	ShapesTable = &schema.Table{
+		Name:       "shapes",
+		Columns:    ShapesColumns,
+		PrimaryKey: []*schema.Column{ShapesColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "shape_release_id_version_major",
+				Unique:  true,
+				Columns: []*schema.Column{ShapesColumns[1], ShapesColumns[2], ShapesColumns[3]},
+			},
+		},
+	}
 	// StrategiesColumns holds the columns for the "strategies" table.
 	StrategiesColumns = []*schema.Column{
 		{Name: "name", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
@@ -420,6 +443,7 @@ var (
 		{Name: "labels", Type: field.TypeJSON, Default: schema.Expr("'{}'::jsonb")},
 		{Name: "version", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "release_id", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "fingerprint", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
 		{Name: "failure", Type: field.TypeJSON, Nullable: true},
 		{Name: "pin", Type: field.TypeJSON, Nullable: true},
 		{Name: "worker", Type: field.TypeString, Default: "", SchemaType: map[string]string{"postgres": "text"}},
@@ -463,7 +487,7 @@ var (
 			{
 				Name:    "tenant_unsettled",
 				Unique:  false,
-				Columns: []*schema.Column{TenantsColumns[17]},
+				Columns: []*schema.Column{TenantsColumns[18]},
 				Annotation: &entsql.IndexAnnotation{
 					Where: "NOT settled",
 				},
@@ -522,6 +546,7 @@ var (
 		ReleasesTable,
 		RolloutsTable,
 		SettingsTable,
+		ShapesTable,
 		StrategiesTable,
 		TargetsTable,
 		TenantsTable,

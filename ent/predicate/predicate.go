@@ -45,6 +45,9 @@ type Rollout func(*sql.Selector)
 // Setting is the predicate function for setting builders.
 type Setting func(*sql.Selector)
 
+// Shape is the predicate function for shape builders.
+type Shape func(*sql.Selector)
+
 // Strategy is the predicate function for strategy builders.
 type Strategy func(*sql.Selector)
 

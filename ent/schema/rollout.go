@@ -147,6 +147,26 @@ func (Rehearsal) Indexes() []ent.Index {
 	return []ent.Index{index.Fields("release_id", "from_version", "to_version", "major").Unique()}
 }
 
+// Shape is a schema as a release makes it of an empty one. Room: release.
+type Shape struct{ ent.Schema }
+
+// Fields of a shape.
+func (Shape) Fields() []ent.Field {
+	return []ent.Field{
+		reference("release_id"),
+		text("version"),
+		field.Int("major").Comment("of the PostgreSQL server"),
+		text("fingerprint"),
+		field.JSON("objects", json.RawMessage{}).Comment("what it is made of"),
+		createdAt(),
+	}
+}
+
+// Indexes of a shape.
+func (Shape) Indexes() []ent.Index {
+	return []ent.Index{index.Fields("release_id", "version", "major").Unique()}
+}
+
 // Batch is the targets of a rollout in one cluster that one worker works
 // through under one lease. Room: rollout.
 type Batch struct{ ent.Schema }

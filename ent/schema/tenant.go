@@ -27,6 +27,7 @@ func (Tenant) Fields() []ent.Field {
 		field.JSON("labels", controlplane.Labels{}).Annotations(entsql.DefaultExpr("'{}'::jsonb")),
 		word("version"),
 		word("release_id"),
+		word("fingerprint"), // of its schema at this version; empty: not looked at
 		field.JSON("failure", &controlplane.Failure{}).Optional(),
 		field.JSON("pin", &controlplane.Pin{}).Optional(),
 		word("worker"), // that has it in hand, or had when it died

@@ -34,6 +34,8 @@ const (
 	FieldVersion = "version"
 	// FieldReleaseID holds the string denoting the release_id field in the database.
 	FieldReleaseID = "release_id"
+	// FieldFingerprint holds the string denoting the fingerprint field in the database.
+	FieldFingerprint = "fingerprint"
 	// FieldFailure holds the string denoting the failure field in the database.
 	FieldFailure = "failure"
 	// FieldPin holds the string denoting the pin field in the database.
@@ -65,6 +67,7 @@ var Columns = []string{
 	FieldLabels,
 	FieldVersion,
 	FieldReleaseID,
+	FieldFingerprint,
 	FieldFailure,
 	FieldPin,
 	FieldWorker,
@@ -99,6 +102,8 @@ var (
 	DefaultVersion string
 	// DefaultReleaseID holds the default value on creation for the "release_id" field.
 	DefaultReleaseID string
+	// DefaultFingerprint holds the default value on creation for the "fingerprint" field.
+	DefaultFingerprint string
 	// DefaultWorker holds the default value on creation for the "worker" field.
 	DefaultWorker string
 	// DefaultWantedAt holds the default value on creation for the "wanted_at" field.
@@ -164,6 +169,11 @@ func ByVersion(opts ...sql.OrderTermOption) OrderOption {
 // ByReleaseID orders the results by the release_id field.
 func ByReleaseID(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldReleaseID, opts...).ToFunc()
+}
+
+// ByFingerprint orders the results by the fingerprint field.
+func ByFingerprint(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldFingerprint, opts...).ToFunc()
 }
 
 // ByWorker orders the results by the worker field.

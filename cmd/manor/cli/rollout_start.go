@@ -27,11 +27,9 @@ func (a *app) registerRollout(cmd *cobra.Command) *rolloutFlags {
 	fs.IntVar(&f.PerCluster, "per-cluster", 0, "the same on one cluster (default: as its connections allow)")
 	fs.IntVar(&f.PerDatabase, "per-database", 0, "the same in one shared database; 1 where an index is built concurrently (default 4)")
 	fs.StringVar((*string)(&f.OnError), "on-error", "", "what failing tenants do to the rest, the first of them or the budget's last: `continue|pause|rollback|rollback_wave` (default continue)")
-	var choices []string
-	for _, o := range controlplane.OnErrors {
-		choices = append(choices, string(o))
-	}
-	must(cmd.RegisterFlagCompletionFunc("on-error", cobra.FixedCompletions(choices, cobra.ShellCompDirectiveNoFileComp)))
+	fs.StringVar((*string)(&f.Check), "check", "", "what is looked at before a tenant counts as arrived: `schema|none`; schema: that its schema is what the release makes of an empty one (default schema)")
+	must(cmd.RegisterFlagCompletionFunc("on-error", choices(controlplane.OnErrors)))
+	must(cmd.RegisterFlagCompletionFunc("check", choices(controlplane.Checks)))
 	must(cmd.RegisterFlagCompletionFunc("release", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 		return a.completeReleases(cmd, nil, typed)
 	}))
@@ -153,4 +151,13 @@ func (a *app) planRollout(ctx context.Context, s *session, n controlplane.NewRol
 		return err
 	}
 	return a.print.RolloutPlan(plan)
+}
+
+// choices completes a flag by what it may be.
+func choices[T ~string](values []T) cobra.CompletionFunc {
+	texts := make([]cobra.Completion, len(values))
+	for i, v := range values {
+		texts[i] = string(v)
+	}
+	return cobra.FixedCompletions(texts, cobra.ShellCompDirectiveNoFileComp)
 }

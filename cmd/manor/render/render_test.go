@@ -228,7 +228,8 @@ var documents = map[string]func(*render.Printer) error{
 	"status": func(p *render.Printer) error {
 		return p.Status(&controlplane.FleetStatus{
 			Tenants: 220, Default: "v2", Version: "3", Behind: 1, States: map[controlplane.TenantState]int{controlplane.TenantActive: 218, controlplane.TenantSuspended: 2, controlplane.TenantDeleted: 5},
-			Versions: []controlplane.VersionStatus{{Version: "2", Release: "v1", Tenants: 1, Failed: 1}, {Version: "3", Release: "v2", Tenants: 219, Running: 4}},
+			Versions: []controlplane.VersionStatus{{Version: "2", Release: "v1", Tenants: 1, Failed: 1}, {Version: "3", Release: "v2", Tenants: 219, Running: 4,
+				Fingerprints: map[string]int{"1f0e9d2c77aa": 212, "77ab01e9c3d4": 1, "90ab01e9c3d4": 2, "a1": 1, "a2": 1}}},
 			Clusters: []controlplane.ClusterStatus{{Cluster: "east", State: controlplane.ClusterActive, Tenants: 120, Capacity: 500, Versions: map[string]int{"3": 119, "2": 1}}, {Cluster: "west", State: controlplane.ClusterOffline, Tenants: 100, Versions: map[string]int{"3": 100}}},
 			Rollouts: []controlplane.Rollout{rollout},
 		})

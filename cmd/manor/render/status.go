@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -93,16 +94,42 @@ func (p *Printer) nextTry(a *controlplane.Alarm) string {
 
 const barWidth = 24
 
-// statusVersions draws the share of each version, newest first.
+// statusVersions draws the share of each version, newest first. Fingerprints are
+// shown where tenants of one version differ.
 func (p *Printer) statusVersions(s *controlplane.FleetStatus) string {
 	versions := slices.Clone(s.Versions)
 	slices.SortFunc(versions, func(a, b controlplane.VersionStatus) int { return strings.Compare(b.Version, a.Version) })
-	g := p.grid("VERSION", "RELEASE", ">TENANTS", "SHARE", ">FAILED", ">IN PROGRESS")
+	columns := []string{"VERSION", "RELEASE", ">TENANTS", "SHARE", ">FAILED", ">IN PROGRESS"}
+	differ := slices.ContainsFunc(versions, func(v controlplane.VersionStatus) bool { return len(v.Fingerprints) > 1 })
+	if differ {
+		columns = append(columns, "BY FINGERPRINT")
+	}
+	g := p.grid(columns...)
 	for _, v := range versions {
-		g.row(p.versionMark(v.Version, s.Version), v.Release, v.Tenants, p.share(v.Tenants, s.Tenants),
-			p.style.count(v.Failed, red), p.style.count(v.Running, cyan))
+		row := []any{p.versionMark(v.Version, s.Version), v.Release, v.Tenants, p.share(v.Tenants, s.Tenants),
+			p.style.count(v.Failed, red), p.style.count(v.Running, cyan)}
+		if differ {
+			row = append(row, byFingerprint(v.Fingerprints))
+		}
+		g.row(row...)
 	}
 	return g.String()
+}
+
+// byFingerprint is "97 1f0e9d2c, 1 77ab01e9", the most first.
+func byFingerprint(tenants map[string]int) string {
+	prints := slices.SortedFunc(maps.Keys(tenants), func(a, b string) int {
+		return cmp.Or(cmp.Compare(tenants[b], tenants[a]), cmp.Compare(a, b))
+	})
+	const named = 3
+	var texts []string
+	for _, print := range prints[:min(len(prints), named)] {
+		texts = append(texts, itoa(tenants[print])+" "+short(print, 8))
+	}
+	if more := len(prints) - named; more > 0 {
+		texts = append(texts, itoa(more)+" others")
+	}
+	return strings.Join(texts, ", ")
 }
 
 func (p *Printer) versionMark(version, current string) string {

@@ -68,6 +68,9 @@ func (p *Printer) rules(f *fields, s controlplane.Strategy) {
 		}
 		f.add("Timeouts", text)
 	}
+	if s.Check == controlplane.CheckNone {
+		f.add("Check", "none: a tenant has arrived when its revisions say so")
+	}
 	if s.Retry.Attempts != 0 {
 		f.add("Retry", fmt.Sprintf("%d times, after %s and up to %s", s.Retry.Attempts, s.Retry.Backoff, s.Retry.Max))
 	}
