@@ -8,6 +8,7 @@ import (
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/controlplanetest"
+	"github.com/manorhq/manor/internal/devpg"
 	"github.com/manorhq/manor/internal/pgtest"
 )
 
@@ -75,4 +76,38 @@ func TestRequirement06RevisionsThatTheTablesContradictTurnTheRunRed(t *testing.T
 	ends(t, p.Rested(r.ID), controlplane.RolloutRolledBack, controlplane.Counts{controlplane.TargetRolledBack: 100})
 	r = p.Rollout(controlplane.NewRollout{Release: "v2", Check: controlplane.CheckNone})
 	ends(t, r, controlplane.RolloutSucceeded, controlplane.Counts{controlplane.TargetSucceeded: 100})
+}
+
+// TestRequirement06TenantThatCannotBeCheckedIsNotCalledDone: that it has arrived
+// is known, and it is done once somebody has looked at it.
+func TestRequirement06TenantThatCannotBeCheckedIsNotCalledDone(t *testing.T) {
+	t.Parallel()
+	p := controlplanetest.Empty(t)
+	server := pgtest.NewServer(t, devpg.Config{})
+	cluster := p.AddServer("one", server)
+	p.Push("v1", controlplanetest.First())
+	p.Create(controlplane.NewTenant{}, "acme")
+	p.Push("v2", controlplanetest.Second())
+	super := controlplanetest.Superuser(t, server, "postgres")
+	may := func(option string) {
+		t.Helper()
+		if _, err := super.Exec(t.Context(), "ALTER ROLE "+pgx.Identifier{cluster.Login}.Sanitize()+" "+option); err != nil {
+			t.Fatal(err)
+		}
+	}
+	may("NOCREATEDB")
+	r, err := p.StartRollout(t.Context(), controlplane.NewRollout{Release: "v2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Eventually("the tenant waits to be checked", func() (bool, error) {
+		page, err := p.Targets(t.Context(), r.ID, controlplane.TargetQuery{Status: controlplane.TargetDeferred})
+		return err == nil && len(page.Items) == 1 && page.Items[0].Version == "4" &&
+			strings.Contains(page.Items[0].Failure.Message, "it has arrived, and its schema cannot be checked: "), err
+	})
+	if tenant := p.Settled("acme"); tenant.Version != "4" {
+		t.Errorf("the tenant is at %s", tenant.Version)
+	}
+	may("CREATEDB")
+	ends(t, p.Rested(r.ID), controlplane.RolloutSucceeded, controlplane.Counts{controlplane.TargetSucceeded: 1})
 }
