@@ -124,7 +124,7 @@ type NewRollout struct {
 	Strategy *Strategy `json:"strategy,omitempty"`
 	Keep     bool      `json:"keep,omitempty"`   // of a plan: rehearsed and under an id, to be started later
 	Unseen   bool      `json:"unseen,omitempty"` // of a kept plan: without a rehearsal
-	// Of the start of a plan: although the way back of some versions is not proved.
+	// Of a start: although the way back of some versions is not proved.
 	AllowUnproved bool   `json:"allow_unproved,omitempty"`
 	Plan          string `json:"plan,omitempty"`         // id of a kept plan, in place of all the rest: refused if the fleet has moved since
 	UseNamed      string `json:"use_strategy,omitempty"` // one that is kept, by its name
@@ -217,7 +217,7 @@ func (p *RolloutPlan) ToChange() int { return p.Tenants - p.Current - len(p.Skip
 // Unproved names the versions of which it was not seen that they can be taken
 // back without loss.
 func (p *RolloutPlan) Unproved() []string {
-	if len(p.Rehearsals) == 0 && p.ToChange() > 0 {
+	if len(p.Rehearsals) == 0 && len(p.Versions) > 0 {
 		return []string{"all versions: they were not rehearsed"}
 	}
 	why := map[string]string{}

@@ -11,7 +11,8 @@ import (
 
 // Like makes n more schema tenants beside one that is settled and at no version
 // yet, named after it: rows of the catalog, schema, revision table and marker,
-// by SQL and quickly. They have no roles: nobody can log in as one of them.
+// by SQL and quickly. The model's rights role has the rights in them, and nobody
+// can log in as one of them.
 func (p *Plane) Like(s Server, model *controlplane.Tenant, n int) {
 	p.t.Helper()
 	const most = 200 // homes in one transaction: each needs a few locks
@@ -46,7 +47,9 @@ func (p *Plane) likeHomes(there *pgx.Conn, model *controlplane.Tenant, schemas [
 	owner := p.strings(there, "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = $1", model.Placement.Schema)[0]
 	sql := fmt.Sprintf("SET ROLE %s;", owner)
 	for _, schema := range schemas {
-		sql += fmt.Sprintf("CREATE SCHEMA %[1]s; CREATE TABLE %[1]s.atlas_schema_revisions (LIKE %[2]s.atlas_schema_revisions INCLUDING ALL);", schema, model.Placement.Schema)
+		sql += fmt.Sprintf(`CREATE SCHEMA %[1]s; CREATE TABLE %[1]s.atlas_schema_revisions (LIKE %[2]s.atlas_schema_revisions INCLUDING ALL);
+			GRANT USAGE ON SCHEMA %[1]s TO %[3]s; ALTER DEFAULT PRIVILEGES IN SCHEMA %[1]s GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO %[3]s;
+			ALTER DEFAULT PRIVILEGES IN SCHEMA %[1]s GRANT USAGE, SELECT ON SEQUENCES TO %[3]s;`, schema, model.Placement.Schema, model.Placement.Role)
 	}
 	return sql + "RESET ROLE"
 }

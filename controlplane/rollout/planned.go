@@ -68,13 +68,21 @@ func (s *Service) rehearse(ctx context.Context, r *controlplane.Release, n contr
 		major int
 		from  string
 	}
+	def, err := s.releases.Default(ctx)
+	if err != nil {
+		return err
+	}
 	on := map[scene]*controlplane.Cluster{}
 	for _, t := range targets {
 		i := slices.IndexFunc(clusters, func(c controlplane.Cluster) bool { return c.ID == t.tenant.Placement.ClusterID })
-		if t.status.Done() || t.tenant.State == controlplane.TenantProvisioning || i < 0 {
+		from := t.tenant.Version
+		if t.tenant.State == controlplane.TenantProvisioning {
+			from = def.Version
+		}
+		if t.status.Done() || i < 0 || from >= n.Version {
 			continue
 		}
-		on[scene{clusters[i].Version / 10000, t.tenant.Version}] = &clusters[i]
+		on[scene{clusters[i].Version / 10000, from}] = &clusters[i]
 	}
 	scenes := slices.SortedFunc(maps.Keys(on), func(a, b scene) int { return cmp.Or(cmp.Compare(a.major, b.major), cmp.Compare(a.from, b.from)) })
 	for _, at := range scenes {
@@ -155,14 +163,47 @@ func (s *Service) usePlan(ctx context.Context, n *controlplane.NewRollout) (*ent
 	if err != nil {
 		return nil, fmt.Errorf("read plan %s: %w", n.Plan, err)
 	}
-	if unproved := kept.Plan.Unproved(); len(unproved) > 0 && !n.AllowUnproved {
-		return nil, controlplane.Errorf(controlplane.Refused, "the way back is not proved of %s", strings.Join(unproved, "; ")).
-			WithHint("write a down file that brings the data back, or start it with --allow-unproved")
+	if err := provedIn(&kept.Plan, n.AllowUnproved); err != nil {
+		return nil, err
 	}
 	id, allow := n.Plan, n.AllowUnproved
 	*n = kept.Request
 	n.Plan, n.AllowUnproved = id, allow
 	return kept, nil
+}
+
+// proved refuses a rollout without a kept plan whose way back is not proved:
+// that is rehearsed now, as far as it was not before.
+func (s *Service) proved(ctx context.Context, r *controlplane.Release, n controlplane.NewRollout, targets []frozen) error {
+	plan := describe(r, n, targets)
+	if n.AllowUnproved || plan.ToChange() == 0 {
+		return nil
+	}
+	if err := s.rehearse(ctx, r, n, targets, plan); err != nil {
+		return err
+	}
+	return provedIn(plan, false)
+}
+
+// provedIn refuses a plan in which the way back is not proved, unless that is
+// allowed.
+func provedIn(plan *controlplane.RolloutPlan, allowed bool) error {
+	unproved := plan.Unproved()
+	if allowed || len(unproved) == 0 {
+		return nil
+	}
+	return controlplane.Errorf(controlplane.Refused, "the way back is not proved of %s", strings.Join(unproved, "; ")).
+		WithHint("write a down file that brings the data back, or start it with --allow-unproved; `manor rollout plan` shows what was seen")
+}
+
+// stillProved refuses tenants at versions that were not rehearsed, which have
+// come into the selection since.
+func stillProved(before, now []frozen, n controlplane.NewRollout) error {
+	if n.AllowUnproved || n.Plan != "" || lowestOf(now, n.Version) >= lowestOf(before, n.Version) {
+		return nil
+	}
+	return controlplane.Errorf(controlplane.Conflict, "a tenant at version %q came into the selection while the rollout was rehearsed", lowestOf(now, n.Version)).
+		WithHint("try again")
 }
 
 // stillPlanned refuses a plan of a fleet that has moved since.

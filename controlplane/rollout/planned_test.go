@@ -66,10 +66,16 @@ func TestUnprovedWayBackHasToBeAllowed(t *testing.T) {
 	if unproved := plan.Unproved(); len(unproved) != 1 || !strings.HasPrefix(unproved[0], "5_drop.sql: ") {
 		t.Fatalf("unproved %v", unproved)
 	}
-	_, err := p.StartRollout(t.Context(), controlplane.NewRollout{Plan: plan.ID})
-	if !errors.Is(err, &controlplane.Error{Code: controlplane.Refused}) || !strings.Contains(err.Error(), "the way back is not proved of 5_drop.sql") {
-		t.Fatalf("starting a plan that is not proved: %v", err)
+	for _, n := range []controlplane.NewRollout{{Plan: plan.ID}, {Release: "v3"}} {
+		_, err := p.Client.StartRollout(t.Context(), n)
+		if !errors.Is(err, &controlplane.Error{Code: controlplane.Refused}) || !strings.Contains(err.Error(), "the way back is not proved of 5_drop.sql") {
+			t.Fatalf("starting what is not proved, %+v: %v", n, err)
+		}
 	}
+	if r, err := p.Client.StartRollout(t.Context(), controlplane.NewRollout{Release: "v3", Version: "4", Select: `tenant.slug == "acme-002"`}); err != nil || p.Rested(r.ID).State != controlplane.RolloutSucceeded {
+		t.Fatalf("starting what is proved: %+v, %v", r, err)
+	}
+	plan = planned(t, p, controlplane.NewRollout{Release: "v3"})
 	r, err := p.StartRollout(t.Context(), controlplane.NewRollout{Plan: plan.ID, AllowUnproved: true})
 	if err != nil {
 		t.Fatal(err)

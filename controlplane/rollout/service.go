@@ -77,6 +77,11 @@ func (s *Service) Start(ctx context.Context, by controlplane.Actor, n controlpla
 	if err := s.ready(ctx, r, targets); err != nil {
 		return nil, err
 	}
+	if kept == nil {
+		if err := s.proved(ctx, r, n, targets); err != nil {
+			return nil, err
+		}
+	}
 	if n.OnError == controlplane.OnErrorRollback || n.OnError == controlplane.OnErrorRollbackWave {
 		if err := s.reversible(ctx, r, n.Version, targets); err != nil {
 			return nil, err
@@ -85,7 +90,11 @@ func (s *Service) Start(ctx context.Context, by controlplane.Actor, n controlpla
 	var row *ent.Rollout
 	err = s.cat.InTx(ctx, func(tx *catalog.Tx) error {
 		// Frozen again inside the transaction: what was dialled above may have taken seconds.
+		before := targets
 		if _, targets, err = s.prepare(ctx, tx.Client(), &n); err != nil {
+			return err
+		}
+		if err := stillProved(before, targets, n); err != nil {
 			return err
 		}
 		if err := stillPlanned(kept, r, n, targets); err != nil {

@@ -68,17 +68,22 @@ or one that was planned: that is refused if the fleet has moved since. With
 --dry-run it shows the plan and changes nothing. Without a service
 (MANOR_CATALOG) it waits until the rollout rests, with one --wait asks for that.
 
+What was not planned is rehearsed first, as "manor rollout plan" does it, where
+that was not done before. It is refused where the way back of a version is not
+proved, unless --allow-unproved says that this is meant.
+
 A strategy says in which waves the tenants are changed, what is waited for
 between them, and how many may fail: see "manor strategy".`,
 		Example: `  manor rollout start --release v2 --dry-run
   manor rollout start --release v2 -l ring=canary --wait
   manor rollout start --release v2 -f strategy.yaml --wait
+  manor rollout start --release v2 --allow-unproved
   manor rollout start --plan p_7c2m4k --wait`,
 		Args: args(0, 0, ""),
 	}
 	flags := a.registerRollout(cmd)
 	cmd.Flags().StringVar(&flags.Plan, "plan", "", "`id` of a plan, in place of everything else: \"manor rollout plan\"")
-	cmd.Flags().BoolVar(&flags.AllowUnproved, "allow-unproved", false, "start a plan although the way back of some versions is not proved")
+	cmd.Flags().BoolVar(&flags.AllowUnproved, "allow-unproved", false, "start it although the way back of some versions is not proved, and rehearse nothing")
 	wait := cmd.Flags().Bool("wait", false, "wait until the rollout rests (always, without a service)")
 	dryRun, files := dryRunFlag(cmd), reportFlags(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
