@@ -248,13 +248,18 @@ func (r *Release) script(files []*file, at state) *script {
 // message sends a script and says how it ended. to is where the tenant is if
 // all of it ran.
 func (s *session) message(ctx context.Context, sc *script, to string) Result {
+	return s.exchange(ctx, sc, to, func(sql string) (int, error) { return send(ctx, s.conn.PgConn(), sql) })
+}
+
+// exchange is message by whoever runs the SQL and counts the statements that completed.
+func (s *session) exchange(ctx context.Context, sc *script, to string, run func(sql string) (completed int, err error)) Result {
 	if err := s.cannotSend(ctx); err != nil {
 		return Result{Outcome: Deferred, Version: s.at.version, Err: err}
 	}
 	sql := sc.fill(s.values)
 	started := time.Now()
 	failpoint.Reach("migrator.send")
-	completed, err := send(ctx, s.conn.PgConn(), sql)
+	completed, err := run(sql)
 	failpoint.Reach("migrator.answered")
 	if err == nil {
 		return Result{Outcome: Applied, Version: to}
