@@ -137,6 +137,10 @@ func TestARolloutAppliesExactlyTheFilesAfterAVersionThatWasSet(t *testing.T) {
 		if r, err := p.ShowRelease(t.Context(), "v1"); err != nil || r.Default != "2" {
 			t.Errorf("the default has moved: %+v %v", r, err)
 		}
+		is(t, "the same of another release", setVersion(t, p, "2", "v2", "beside"), "beside 2+ 2")
+		if tenant, err := p.ShowTenant(t.Context(), "beside"); err != nil || tenant.Release != "v2" {
+			t.Errorf("beside is at %s: %v", tenant.Release, err)
+		}
 		agree(t, p)
 		if r := p.Rollout(controlplane.NewRollout{Release: "v2"}); r.State != controlplane.RolloutSucceeded {
 			t.Errorf("the rollout is %s: %+v", r.State, r)
