@@ -121,6 +121,17 @@ func CurrentVersion(ctx context.Context, conn *pgx.Conn, schema string) (string,
 	return version, nil
 }
 
+// HalfApplied says how far a file without transaction came in a schema that was
+// not applied as a whole; "" if there is none.
+func HalfApplied(ctx context.Context, conn *pgx.Conn, schema string) (how string, err error) {
+	err = conn.QueryRow(ctx, `SELECT format('version %s has no transaction and stopped after %s of %s statements', version, applied, total)
+		FROM `+pg.Quote(schema)+`.atlas_schema_revisions WHERE applied < total ORDER BY version COLLATE "C" DESC LIMIT 1`, unprepared).Scan(&how)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("read the revisions of %s: %w", schema, err)
+	}
+	return how, nil
+}
+
 // Fence shuts out whoever worked on a home under an older epoch and may still
 // come, and returns the version that the home's revisions say. SQLSTATE MN001
 // says that somebody is still at it.
