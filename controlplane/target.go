@@ -78,7 +78,7 @@ var targetTurns = map[TargetStatus][]TargetStatus{
 	TargetUnknown:        {TargetUnknown}, // until its revisions have been read
 	TargetSucceeded:      {TargetPending},
 	TargetFailed:         {TargetPending},
-	TargetNeedsAttention: {TargetPending},
+	TargetNeedsAttention: {TargetPending, TargetUnknown}, // the latter if it was unknown when its rollout was aborted
 }
 
 // CanBecome reports whether the move is legal in a direction.
@@ -118,6 +118,7 @@ type Failure struct {
 	SQL       string `json:"sql,omitempty"`       // the statement as the file has it
 	Hint      string `json:"hint,omitempty"`
 
+	Unknown   bool   `json:"unknown,omitempty"`    // nobody knew how far the tenant had come: a rollback reads it first
 	SkippedBy string `json:"skipped_by,omitempty"` // who took the tenant out of the rollout: a retry leaves it out, too
 
 	Blocker *Blocker `json:"blocker,omitempty"` // who held the lock that was waited for

@@ -238,3 +238,40 @@ func (p *Pin) String() string {
 func (p *Pin) Holds(now time.Time) bool {
 	return p != nil && (p.ExpiresAt == nil || now.Before(*p.ExpiresAt))
 }
+
+// NoVersion is how a version before the first file of a release is called.
+const NoVersion = "none"
+
+// VersionRequest is what `tenant set-version` takes.
+type VersionRequest struct {
+	Version string   `json:"version"` // of the release, or [NoVersion]
+	Release string   `json:"release"` // name
+	Tenants []string `json:"tenants"` // slugs, 1 to 1000
+	Reason  string   `json:"reason"`
+	DryRun  bool     `json:"dry_run,omitempty"`
+}
+
+// Validate names the first field that cannot be meant, whatever the tenants.
+func (r VersionRequest) Validate() error {
+	switch {
+	case r.Version == "":
+		return Errorf(Invalid, "the version is missing").WithHint("%q is before the first file of the release", NoVersion)
+	case r.Release == "":
+		return Errorf(Invalid, "the release that holds version %s is missing", r.Version).WithHint("`manor release list` names them")
+	case strings.TrimSpace(r.Reason) == "":
+		return Errorf(Invalid, "why the tenants are at version %s is missing", r.Version).WithHint("give --reason: who reads it later wants to know")
+	}
+	return nil
+}
+
+// VersionResult is what became of a tenant whose version was set.
+type VersionResult struct {
+	Slug    string `json:"slug"`
+	Was     string `json:"was"`               // the last version that it had as a whole, by its own revisions
+	Partial string `json:"partial,omitempty"` // the version that it had only some statements of
+	Is      string `json:"is"`
+	Error   *Error `json:"error,omitempty"` // why it stays as it was, or what is not done yet
+}
+
+// Changed reports whether the tenant's revisions said something else before.
+func (r VersionResult) Changed() bool { return r.Was != r.Is || r.Partial != "" }

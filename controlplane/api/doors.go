@@ -87,6 +87,10 @@ func (s *server) fingerprints(ctx context.Context, by controlplane.Actor, in *te
 	return list(s.Tenants.Fingerprints(ctx, by, controlplane.TenantQuery(*in)))
 }
 
+func (s *server) setVersions(ctx context.Context, by controlplane.Actor, in *body[controlplane.VersionRequest]) (controlplane.Page[controlplane.VersionResult], error) {
+	return list(s.Tenants.SetVersion(ctx, by, in.Body))
+}
+
 func (s *server) pushRelease(ctx context.Context, by controlplane.Actor, in *body[controlplane.NewRelease]) (*controlplane.Release, error) {
 	return s.Releases.Push(ctx, by, in.Body)
 }

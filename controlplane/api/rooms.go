@@ -22,6 +22,7 @@ type Tenants interface {
 	Show(ctx context.Context, by controlplane.Actor, slug string) (*controlplane.Tenant, error)
 	Set(ctx context.Context, by controlplane.Actor, slug string, c controlplane.TenantChange) (*controlplane.Tenant, error)
 	Pin(ctx context.Context, by controlplane.Actor, slug string, p controlplane.PinRequest) (*controlplane.Tenant, error)
+	SetVersion(ctx context.Context, by controlplane.Actor, r controlplane.VersionRequest) ([]controlplane.VersionResult, error)
 	Unpin(ctx context.Context, by controlplane.Actor, slug string, dryRun bool) (*controlplane.Tenant, error)
 	Suspend(ctx context.Context, by controlplane.Actor, slug string, dryRun bool) (*controlplane.Tenant, error)
 	Resume(ctx context.Context, by controlplane.Actor, slug string, dryRun bool) (*controlplane.Tenant, error)

@@ -89,6 +89,9 @@ func (t tenants) Set(_ ctx, by actor, slug string, c controlplane.TenantChange) 
 func (t tenants) Pin(_ ctx, by actor, slug string, p controlplane.PinRequest) (*controlplane.Tenant, error) {
 	return play[*controlplane.Tenant](t.script, "Tenants.Pin", by, slug, p)
 }
+func (t tenants) SetVersion(_ ctx, by actor, r controlplane.VersionRequest) ([]controlplane.VersionResult, error) {
+	return play[[]controlplane.VersionResult](t.script, "Tenants.SetVersion", by, r)
+}
 func (t tenants) Unpin(_ ctx, by actor, slug string, dryRun bool) (*controlplane.Tenant, error) {
 	return play[*controlplane.Tenant](t.script, "Tenants.Unpin", by, slug, dryRun)
 }

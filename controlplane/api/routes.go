@@ -45,6 +45,7 @@ func (s *server) routes() []route {
 		{get, "/v1/tenants/{slug}/dsn", "tenant-dsn", "Show how to connect as a tenant, without the password", call(s.tenantDSN)},
 		{post, "/v1/tenants/{slug}/dsn/reveal", "reveal-tenant-dsn", "Show how to connect as a tenant, with the password", call(s.revealTenantDSN)},
 		{get, "/v1/fingerprints", "fingerprints", "Group tenants by the fingerprint of their schema", call(s.fingerprints)},
+		{post, "/v1/versions", "set-versions", "Say of tenants that they are at a version, each with a result of its own", call(s.setVersions)},
 
 		{post, "/v1/releases", "push-release", "Push a release", call(s.pushRelease)},
 		{get, "/v1/releases", "list-releases", "List the releases", call(s.listReleases)},

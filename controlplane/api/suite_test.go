@@ -71,6 +71,9 @@ var (
 	checkup = controlplane.Checkup{Clusters: 1, Databases: 2, Tenants: 3, Fix: true, DurationMS: 12, Unreached: []controlplane.Unreached{away},
 		Findings: []controlplane.Finding{{Kind: controlplane.FindingInvalidIndex, Cluster: "eu-1", Tenant: "acme", Object: "t_x.i", Message: "m", Remedy: "r", Advice: "a",
 			Error: controlplane.Errorf(controlplane.Conflict, "busy")}}}
+	versions       = controlplane.VersionRequest{Version: "2", Release: "r1", Tenants: []string{"acme", "globex"}, Reason: "repaired", DryRun: true}
+	versionResults = []controlplane.VersionResult{{Slug: "acme", Was: "1", Partial: "2", Is: "2"}, {Slug: "globex", Was: "1", Is: "1", Error: controlplane.Errorf(controlplane.Conflict, "busy").WithHint("h")}}
+
 	dsn    = controlplane.DSN{Tenant: "acme", Hosts: []string{"db:5432"}, Database: "d", Schema: "t_x", User: "t_x_a", Password: "s3cret", TLS: cluster.TLS, Generation: 3, Version: "1"}
 	bare   = controlplane.DSN{Tenant: "acme", Hosts: []string{"db:5432"}, Database: "d", Schema: "t_x", User: "t_x_a", TLS: cluster.TLS, Generation: 3, Version: "1"}
 	prints = []controlplane.FingerprintGroup{{Version: "1", Server: 15, Fingerprint: "f", Objects: 9, Tenants: 2, Examples: []string{"acme"}}}
@@ -106,6 +109,8 @@ var trips = []trip{
 		}},
 	{method: "PinTenant", door: "Tenants.Pin", args: []any{"acme", pin}, answer: &tenant,
 		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.PinTenant(x, "acme", pin)) }},
+	{method: "SetVersions", door: "Tenants.SetVersion", args: []any{versions}, answer: versionResults,
+		call: func(x context.Context, c *client.Client) (any, error) { return returned(c.SetVersions(x, versions)) }},
 	{method: "UnpinTenant", door: "Tenants.Unpin", args: []any{"acme", true}, answer: &tenant,
 		call: func(x context.Context, c *client.Client) (any, error) {
 			return returned(c.UnpinTenant(x, "acme", true))

@@ -78,6 +78,13 @@ func (c *Client) TenantDSN(ctx context.Context, slug string, reveal bool) (*cont
 	return call[*controlplane.DSN](ctx, c, http.MethodGet, in("tenants", slug, "dsn"), nil, nil)
 }
 
+// SetVersions says in tenants' revisions that they are at a version of a
+// release, and runs no file; what became of each is in its result, in the order
+// given.
+func (c *Client) SetVersions(ctx context.Context, r controlplane.VersionRequest) ([]controlplane.VersionResult, error) {
+	return items(call[controlplane.Page[controlplane.VersionResult]](ctx, c, http.MethodPost, in("versions"), nil, r))
+}
+
 // Fingerprints groups the tenants that a query selects by the fingerprint of
 // their schema. It reads every one of them.
 func (c *Client) Fingerprints(ctx context.Context, q controlplane.TenantQuery) ([]controlplane.FingerprintGroup, error) {

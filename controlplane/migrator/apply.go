@@ -121,6 +121,17 @@ func CurrentVersion(ctx context.Context, conn *pgx.Conn, schema string) (string,
 	return version, nil
 }
 
+// HalfApplied says how far a file without transaction came in a schema that was
+// not applied as a whole; "" if there is none.
+func HalfApplied(ctx context.Context, conn *pgx.Conn, schema string) (how string, err error) {
+	err = conn.QueryRow(ctx, `SELECT format('version %s has no transaction and stopped after %s of %s statements', version, applied, total)
+		FROM `+pg.Quote(schema)+`.atlas_schema_revisions WHERE applied < total ORDER BY version COLLATE "C" DESC LIMIT 1`, unprepared).Scan(&how)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("read the revisions of %s: %w", schema, err)
+	}
+	return how, nil
+}
+
 // Fence shuts out whoever worked on a home under an older epoch and may still
 // come, and returns the version that the home's revisions say. SQLSTATE MN001
 // says that somebody is still at it.
@@ -248,13 +259,18 @@ func (r *Release) script(files []*file, at state) *script {
 // message sends a script and says how it ended. to is where the tenant is if
 // all of it ran.
 func (s *session) message(ctx context.Context, sc *script, to string) Result {
+	return s.exchange(ctx, sc, to, func(sql string) (int, error) { return send(ctx, s.conn.PgConn(), sql) })
+}
+
+// exchange is message by whoever runs the SQL and counts the statements that completed.
+func (s *session) exchange(ctx context.Context, sc *script, to string, run func(sql string) (completed int, err error)) Result {
 	if err := s.cannotSend(ctx); err != nil {
 		return Result{Outcome: Deferred, Version: s.at.version, Err: err}
 	}
 	sql := sc.fill(s.values)
 	started := time.Now()
 	failpoint.Reach("migrator.send")
-	completed, err := send(ctx, s.conn.PgConn(), sql)
+	completed, err := run(sql)
 	failpoint.Reach("migrator.answered")
 	if err == nil {
 		return Result{Outcome: Applied, Version: to}

@@ -19,7 +19,7 @@
 //
 // May import: pg, the nouns, pgx, Atlas.
 //
-// Doors: Parse; Lint, which needs no database; Release.Apply, Revert,
+// Doors: Parse; Lint, which needs no database; Release.Apply, Revert, Set,
 // ComputeReverses, Rehearse, ApplyCatalog; ParseGoal and Goal.Diff, which writes
 // the next migration; CurrentVersion; LookAt, over a cluster's control login.
 //

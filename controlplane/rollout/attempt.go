@@ -60,6 +60,8 @@ func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Way)
 			r := notReached(l, t, err)
 			r.answered = t.fenced // then
 			return r
+		case elsewhere(done.Err) && l.batch.Direction == down && done.Version == expected:
+			return s.halfBack(ctx, l, t, owner, expected)
 		case elsewhere(done.Err): // somebody else has moved it; done.Version is where to
 		case done.Outcome == migrator.Unknown:
 			r := s.afterLoss(ctx, l, t, owner, done)
@@ -98,7 +100,33 @@ func (s *Service) fence(ctx context.Context, l *lease, t *leased, owner *fleet.W
 		r := notReached(l, *t, err)
 		return &r
 	}
-	return t.fencedAt(l, actual)
+	r := t.fencedAt(l, actual)
+	if r != nil && r.Status == controlplane.TargetRolledBack { // unless it began a file that no version tells of
+		back := s.halfBack(ctx, l, *t, owner, actual)
+		r = &back
+	}
+	return r
+}
+
+// halfBack judges a target whose version says that it is back, or is to go back
+// from there, by what its revisions say of a file without transaction: what of
+// it ran, nothing takes back.
+func (s *Service) halfBack(ctx context.Context, l *lease, t leased, owner *fleet.Way, actual string) result {
+	var how string
+	err := owner.Do(ctx, func(conn *pgx.Conn) (err error) {
+		how, err = migrator.HalfApplied(ctx, conn, t.placement.Schema)
+		return err
+	})
+	switch {
+	case err != nil:
+		return notReached(l, t, err)
+	case how == "" && actual == goal(l, t):
+		return result{Status: arrived(l), Version: actual, Tried: true, answered: true}
+	case how == "":
+		return deferred(l, t, &controlplane.Failure{Message: "the tenant's version keeps changing: another tool is at work on it"}, controlplane.TargetDeferred)
+	}
+	return result{Status: controlplane.TargetNeedsAttention, Version: actual, Tried: true, answered: true, Failure: &controlplane.Failure{
+		Message: "not rolled back: " + how + ", which stay", Hint: "mend it by hand, then `manor tenant set-version` says where it is"}}
 }
 
 // afterLoss reads where a tenant is after the answer to a COMMIT was lost. What

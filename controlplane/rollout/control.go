@@ -125,20 +125,59 @@ func skippable(ctx context.Context, tx *catalog.Tx, id, slug string) error {
 
 // leaveOpen closes the batches of a rollout that nobody works on, and skips its
 // targets that were not started. One of which nobody knows how far it came, or
-// that is on the way, needs attention.
+// that is on the way, or within a file, needs attention: a rollback looks at it.
 func leaveOpen(ctx context.Context, tx *catalog.Tx, id string) error {
 	if err := tx.Batch.Update().Where(batch.RolloutID(id), batch.State(batchWaiting)).SetState(batchDone).Exec(ctx); err != nil {
 		return fmt.Errorf("close the batches of rollout %s: %w", id, err)
 	}
-	err := tx.Target.Update().Where(target.RolloutID(id), target.Or(target.Status(controlplane.TargetUnknown),
-		target.And(changed, target.StatusIn(controlplane.UnfinishedStatuses...)))).
-		SetStatus(controlplane.TargetNeedsAttention).SetFailure(&controlplane.Failure{Message: "the rollout was aborted when it was half-way"}).
-		ClearBatchID().ClearNotBefore().SetUpdatedAt(time.Now()).Exec(ctx)
+	halfway := controlplane.Failure{Message: "the rollout was aborted when it was half-way"}
+	unknown := controlplane.Failure{Message: "the rollout was aborted when nobody knew how far it had come; a rollback reads that first", Unknown: true}
+	err := leave(ctx, tx, id, unknown, target.Status(controlplane.TargetUnknown))
+	if err == nil {
+		err = leave(ctx, tx, id, halfway, changed)
+	}
+	if err == nil {
+		err = leaveHalf(ctx, tx, id)
+	}
 	if err != nil {
 		return fmt.Errorf("mark what is half-way of rollout %s: %w", id, err)
 	}
 	_, err = skip(ctx, tx, id, controlplane.Failure{Message: "the rollout was aborted before its turn"})
 	return err
+}
+
+// leaveHalf marks the targets that wait in the middle of a file that has no
+// transaction: what of it ran stays.
+func leaveHalf(ctx context.Context, tx *catalog.Tx, id string) error {
+	row, err := find(ctx, tx.Client(), id)
+	if err != nil {
+		return err
+	}
+	r, err := tx.Release.Get(ctx, row.ReleaseID)
+	if err != nil {
+		return fmt.Errorf("read its release: %w", err)
+	}
+	waiting, err := tx.Target.Query().Where(target.RolloutID(id), target.StatusIn(controlplane.TargetPending, controlplane.TargetDeferred)).All(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range waiting {
+		if !half(t, r.Versions) {
+			continue
+		}
+		why := *t.Failure
+		why.Message = fmt.Sprintf("the rollout was aborted when it waited at statement %d of a file that has no transaction, and what ran before it stays: %s", why.Statement, why.Message)
+		if err := leave(ctx, tx, id, why, target.ID(t.ID)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leave marks open targets of a rollout that nothing more happens to by itself.
+func leave(ctx context.Context, tx *catalog.Tx, id string, why controlplane.Failure, which predicate.Target) error {
+	return tx.Target.Update().Where(target.RolloutID(id), target.StatusIn(controlplane.UnfinishedStatuses...), which).
+		SetStatus(controlplane.TargetNeedsAttention).SetFailure(&why).ClearBatchID().ClearNotBefore().SetUpdatedAt(time.Now()).Exec(ctx)
 }
 
 // skip takes targets that were not started out of their rollout, and its batches.

@@ -152,7 +152,12 @@ func (u *undo) holds(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) erro
 // turn gives the targets their new direction. One of which it is not known how
 // far it came stays unknown, until its revisions have been read.
 func turn(ctx context.Context, tx *catalog.Tx, id string, u *undo) error {
-	err := tx.Target.Update().Where(target.IDIn(u.back...), target.StatusNEQ(controlplane.TargetUnknown)).SetStatus(controlplane.TargetPending).Exec(ctx)
+	sure := slices.DeleteFunc(slices.Clone(u.back), func(id int) bool { return u.lost[id] })
+	lost := slices.DeleteFunc(slices.Clone(u.back), func(id int) bool { return !u.lost[id] })
+	err := tx.Target.Update().Where(target.IDIn(sure...)).SetStatus(controlplane.TargetPending).Exec(ctx)
+	if err == nil {
+		err = tx.Target.Update().Where(target.IDIn(lost...)).SetStatus(controlplane.TargetUnknown).Exec(ctx)
+	}
 	if err == nil {
 		err = tx.Target.Update().Where(target.IDIn(u.back...)).SetDirection(down).
 			SetAttempts(0).ClearBatchID().ClearNotBefore().ClearFailure().SetUpdatedAt(time.Now()).Exec(ctx)
@@ -165,8 +170,8 @@ func turn(ctx context.Context, tx *catalog.Tx, id string, u *undo) error {
 		return fmt.Errorf("turn the targets of rollout %s round: %w", id, err)
 	}
 	for targetID, reason := range u.alone() {
-		err := tx.Target.UpdateOneID(targetID).SetStatus(controlplane.TargetNeedsAttention).
-			SetFailure(&controlplane.Failure{Message: "not rolled back: " + reason}).SetUpdatedAt(time.Now()).Exec(ctx)
+		err := tx.Target.UpdateOneID(targetID).SetStatus(controlplane.TargetNeedsAttention).ClearBatchID().ClearNotBefore().
+			SetFailure(&controlplane.Failure{Message: "not rolled back: " + reason, Unknown: u.lost[targetID]}).SetUpdatedAt(time.Now()).Exec(ctx)
 		if err != nil {
 			return fmt.Errorf("mark what cannot be undone of rollout %s: %w", id, err)
 		}

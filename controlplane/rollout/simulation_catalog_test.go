@@ -96,7 +96,7 @@ func (w *world) isDue(r *run, t *ent.Target, now time.Time) bool {
 }
 
 func (w *world) standing(t *ent.Target) bool {
-	return t.Status == controlplane.TargetUnknown || t.Version != t.FromVersion && w.seatOf(t.TenantID).State != controlplane.TenantDeleted &&
+	return t.Status == controlplane.TargetUnknown || (unsure(t) || t.Version != t.FromVersion) && w.seatOf(t.TenantID).State != controlplane.TenantDeleted &&
 		t.Status != controlplane.TargetRolledBack && t.Status != controlplane.TargetCurrent && t.Status != controlplane.TargetSkipped
 }
 

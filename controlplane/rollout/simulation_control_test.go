@@ -103,6 +103,7 @@ func (w *world) leaveOpen(r *run) {
 		case t.Status == controlplane.TargetUnknown, t.Version != t.FromVersion:
 			s := w.seatOf(t.TenantID)
 			s.left = s.left || t.Status == controlplane.TargetUnknown
+			t.Failure = &controlplane.Failure{Message: aborted, Unknown: t.Status == controlplane.TargetUnknown && w.broken != "a rollback forgets what an abort left unknown"}
 			w.moveTarget(t, controlplane.TargetNeedsAttention)
 			t.BatchID, t.NotBefore = nil, nil
 		case slices.Contains([]controlplane.TargetStatus{controlplane.TargetPending, controlplane.TargetDeferred}, t.Status):

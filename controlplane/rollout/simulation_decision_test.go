@@ -215,14 +215,27 @@ func (w *world) stuck(r *run, t *ent.Target) string {
 	switch {
 	case t.Status == controlplane.TargetUnknown && w.broken != "a rollback leaves alone what is unknown": // it is read first
 		return ""
+	case t.Status == controlplane.TargetUnknown:
+		return "nobody knows where the tenant is"
+	case unsure(t) && w.changedSince(s, t) && w.broken != "a rollback after an abort takes back what a later rollout did":
+		return "another rollout has changed the tenant since"
 	case other != nil && w.broken != "a rollback waits for another rollout":
 		return "rollout " + other.RolloutID + " is working on the tenant"
 	case !s.State.Migratable():
 		return "the tenant is " + string(s.State)
-	case s.Version > r.Version || s.Version != t.Version:
+	case s.Version > r.Version || s.Version != t.Version && !unsure(t):
 		return "the tenant has moved on to " + s.Version
 	}
 	return w.irreversible(t.FromVersion, reached(r.Rollout, t))
+}
+
+// changedSince reports whether another rollout has taken a tenant above where a
+// target began, and not back.
+func (w *world) changedSince(s *seat, t *ent.Target) bool {
+	return slices.ContainsFunc(w.targets, func(o *ent.Target) bool {
+		return o.TenantID == s.ID && o.RolloutID != t.RolloutID && o.Version != o.FromVersion && o.Version > t.FromVersion &&
+			!slices.Contains([]controlplane.TargetStatus{controlplane.TargetRolledBack, controlplane.TargetCurrent, controlplane.TargetSkipped}, o.Status)
+	})
 }
 
 // irreversible names a version above one that cannot be undone.
@@ -279,6 +292,7 @@ func (w *world) turn(r *run, u *undo) bool {
 		w.turnTarget(w.targets[id])
 	}
 	for id := range u.alone() {
+		w.targets[id].Failure = &controlplane.Failure{Message: "not rolled back", Unknown: unsure(w.targets[id])}
 		w.moveTarget(w.targets[id], controlplane.TargetNeedsAttention)
 	}
 	if !u.whole {
@@ -301,13 +315,13 @@ func (w *world) turn(r *run, u *undo) bool {
 
 func (w *world) turnTarget(t *ent.Target) {
 	to := controlplane.TargetPending
-	if t.Status == controlplane.TargetUnknown && w.broken != "a rollback forgets what is unknown" {
+	if unsure(t) && w.broken != "a rollback forgets what is unknown" {
 		to = controlplane.TargetUnknown
 	}
 	legal := t.Direction == up && t.Status.CanTurn(to) || t.Direction == down && t.Status.CanBecome(to, controlplane.Down)
 	if !legal && w.broken == "" {
 		w.breaks("target %s of %s goes from %s to %s as it turns round", t.Slug, t.RolloutID, t.Status, to)
 	}
-	t.Status, t.Direction, t.Attempts, t.BatchID, t.NotBefore = to, down, 0, nil, nil
+	t.Status, t.Direction, t.Attempts, t.BatchID, t.NotBefore, t.Failure = to, down, 0, nil, nil, nil
 	w.tell(toldTurned, t.Slug, t.RolloutID, t.Version, t.FromVersion, t.Status)
 }

@@ -155,8 +155,6 @@ func (w *world) effect(m *message) {
 		h.did[id] = append(did, m.path[0])
 	case len(did) > 0 && did[len(did)-1] == h.version:
 		h.did[id] = did[:len(did)-1]
-	case m.seat.left: // whose doing it is, only its revisions tell
-		h.undo()
 	case m.seat.meddled && (w.guessed[m.run.targets[i].ID] || h.rollouts() > 1): // nobody can tell a tool's doing from theirs
 	default:
 		w.breaks("%s takes back %s of %s, which it did not apply (it did %v)", id, h.version, m.seat.Slug, did)

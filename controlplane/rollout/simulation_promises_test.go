@@ -210,14 +210,19 @@ func (w *world) ends(r *run) {
 	for _, t := range r.targets {
 		did := w.seatOf(t.TenantID).home.did[r.ID]
 		switch {
-		case r.State == controlplane.RolloutRolledBack && len(did) > 0 && !w.seatOf(t.TenantID).purged && !w.seatOf(t.TenantID).meddled && !w.seatOf(t.TenantID).left:
+		case r.State == controlplane.RolloutRolledBack && len(did) > 0 && !w.seatOf(t.TenantID).purged && !w.seatOf(t.TenantID).meddled:
 			w.breaks("%s is rolled back, but %s of %s stands", r.ID, did, t.Slug)
+		case r.State != controlplane.RolloutAborted && r.undoing == (scope{}) && len(did) > 0 && t.Failure != nil && t.Failure.Message == aborted && !w.seatOf(t.TenantID).purged && !w.seatOf(t.TenantID).meddled:
+			w.breaks("%s was rolled back, and nobody looked at %s, of which nobody knew that it did %v", r.ID, t.Slug, did)
 		case t.Status == controlplane.TargetSkipped && w.seatOf(t.TenantID).wasClosed: // it was when that was decided
 		case r.State == controlplane.RolloutSucceeded && !slices.Contains(wanted, t.Status):
 			w.breaks("%s succeeded, but %s is %s", r.ID, t.Slug, t.Status)
 		}
 	}
 }
+
+// aborted is why a target needs attention that a rollback is to look at.
+const aborted = "the rollout was aborted"
 
 // wanted are the statuses of a target in a rollout that succeeded; of one that
 // was taken back an operator wanted that.

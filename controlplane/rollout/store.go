@@ -185,12 +185,25 @@ func due(row *ent.Rollout, wave int, now time.Time) []predicate.Target {
 func standing(id string) []predicate.Target {
 	return []predicate.Target{target.RolloutID(id), target.Or(
 		target.Status(controlplane.TargetUnknown),
+		target.And(leftUnknown, target.Not(ofTenants(controlplane.TenantDeleted))),
 		target.And(changed, target.Not(ofTenants(controlplane.TenantDeleted)), target.StatusNotIn(controlplane.TargetRolledBack, controlplane.TargetCurrent, controlplane.TargetSkipped)))}
 }
 
 // changed is a target whose tenant is at another version than before.
 func changed(s *sql.Selector) {
 	s.Where(sql.ColumnsNEQ(s.C(target.FieldVersion), s.C(target.FieldFromVersion)))
+}
+
+// leftUnknown is a target of which nobody knew how far it had come when its
+// rollout was aborted.
+func leftUnknown(s *sql.Selector) {
+	s.Where(sql.And(sql.EQ(s.C(target.FieldStatus), controlplane.TargetNeedsAttention), sql.ExprP("("+s.C(target.FieldFailure)+" ->> 'unknown')::boolean")))
+}
+
+// unsure reports whether nobody knows how far a target came: its tenant is read
+// before anything is done to it.
+func unsure(t *ent.Target) bool {
+	return t.Status == controlplane.TargetUnknown || t.Status == controlplane.TargetNeedsAttention && t.Failure != nil && t.Failure.Unknown
 }
 
 // inTheMaking is a target whose tenant's home is being made.

@@ -21,7 +21,8 @@ type undo struct {
 	asked scope
 	back  []int          // targets taken back, by id
 	stuck map[int]string // targets left alone, by id, with the reason
-	half  map[int]string // the same for targets that failed in the middle of a file that has no transaction
+	half  map[int]string // the same for targets that stopped in the middle of a file that has no transaction
+	lost  map[int]bool   // targets of which nobody knows how far they came, taken back or left alone
 	whole bool           // all of the rollout, not one tenant or wave
 	open  int            // targets that are not done, which a whole rollback skips
 }
@@ -70,9 +71,10 @@ func (s *Service) planUndo(ctx context.Context, id string, asked scope) (*undo, 
 	if err != nil {
 		return nil, err
 	}
-	u := &undo{asked: asked, plan: controlplane.RollbackPlan{Rollout: id, Irreversible: []controlplane.TenantResult{}}, stuck: map[int]string{}, half: map[int]string{}, whole: asked == scope{}}
+	u := &undo{asked: asked, plan: controlplane.RollbackPlan{Rollout: id, Irreversible: []controlplane.TenantResult{}}, stuck: map[int]string{}, half: map[int]string{}, lost: map[int]bool{}, whole: asked == scope{}}
 	used := map[string]bool{}
 	for _, t := range targets {
+		u.lost[t.ID] = unsure(t)
 		versions := between(noun, t.FromVersion, reached(row, t))
 		reason := elsewhere[t.TenantID]
 		if reason == "" {
@@ -88,7 +90,7 @@ func (s *Service) planUndo(ctx context.Context, id string, asked scope) (*undo, 
 		}
 	}
 	for _, t := range half {
-		u.leave(u.half, t, fmt.Sprintf("%s has no transaction and failed in statement %d; what ran before it stays", t.Failure.File, t.Failure.Statement))
+		u.leave(u.half, t, fmt.Sprintf("%s has no transaction and stopped at statement %d; what ran before it stays", t.Failure.File, t.Failure.Statement))
 	}
 	if u.whole {
 		u.open, err = s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.StatusIn(controlplane.UnfinishedStatuses...)).Count(ctx)
@@ -114,23 +116,32 @@ func (u *undo) alone() map[int]string {
 	return all
 }
 
-// halfDone are the targets that failed after the first statement of a file
-// that has no transaction: their version says nothing of what ran.
+// halfDone are the targets that stopped after the first statement of a file
+// that has no transaction: their version says nothing of what ran. Those that
+// wait to go on are left to do so, unless all of the rollout is undone.
 func (s *Service) halfDone(ctx context.Context, id string, asked scope, r *controlplane.Release) ([]*ent.Target, error) {
-	failed, err := s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.Status(controlplane.TargetFailed), target.Not(changed)).Where(asked.where()...).Order(target.BySlug()).All(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read the failures of rollout %s: %w", id, err)
+	stopped := []controlplane.TargetStatus{controlplane.TargetFailed, controlplane.TargetNeedsAttention}
+	if asked == (scope{}) {
+		stopped = append(stopped, controlplane.TargetPending, controlplane.TargetDeferred)
 	}
-	return slices.DeleteFunc(failed, func(t *ent.Target) bool {
-		return t.Failure == nil || t.Failure.Statement < 2 || !slices.ContainsFunc(r.Versions, func(v controlplane.Version) bool {
-			return v.Version == t.Failure.Version && v.TxMode == "none"
-		})
-	}), nil
+	targets, err := s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.Direction(up), target.StatusIn(stopped...), target.Not(changed)).Where(asked.where()...).Order(target.BySlug()).All(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read what rollout %s has begun: %w", id, err)
+	}
+	return slices.DeleteFunc(targets, func(t *ent.Target) bool { return !half(t, r.Versions) }), nil
+}
+
+// half reports whether a target stopped, or waits, in the middle of a file that
+// has no transaction: after its first statement.
+func half(t *ent.Target, versions []controlplane.Version) bool {
+	return t.Failure != nil && t.Failure.Statement > 1 && slices.ContainsFunc(versions, func(v controlplane.Version) bool {
+		return v.Version == t.Failure.Version && v.TxMode == "none"
+	})
 }
 
 // reached is the highest version that a rollout may have left a target at.
 func reached(row *ent.Rollout, t *ent.Target) string {
-	if t.Status == controlplane.TargetUnknown {
+	if unsure(t) {
 		return row.Version
 	}
 	return t.Version
@@ -219,7 +230,7 @@ func movedOn(ctx context.Context, client *ent.Client, row *ent.Rollout, targets 
 				reasons[t.ID] = "the tenant is " + string(t.State)
 			case t.Pin.Holds(time.Now()):
 				reasons[t.ID] = "the tenant is pinned: " + t.Pin.String()
-			case t.Version > row.Version || t.Version != at[t.ID].Version && at[t.ID].Status != controlplane.TargetUnknown:
+			case t.Version > row.Version || t.Version != at[t.ID].Version && !unsure(at[t.ID]):
 				reasons[t.ID] = "the tenant has moved on to " + t.Version + "; roll that back first"
 			}
 		}
@@ -229,6 +240,16 @@ func movedOn(ctx context.Context, client *ent.Client, row *ent.Rollout, targets 
 		}
 		for _, t := range busy {
 			reasons[t.TenantID] = "rollout " + t.RolloutID + " is working on the tenant"
+		}
+		later, err := client.Target.Query().Where(target.RolloutIDNEQ(row.ID), target.TenantIDIn(ids...), changed,
+			target.StatusNotIn(controlplane.TargetRolledBack, controlplane.TargetCurrent, controlplane.TargetSkipped)).All(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("look for later rollouts of the tenants: %w", err)
+		}
+		for _, t := range later { // what it applied, nobody else can tell from what this one did
+			if reasons[t.TenantID] == "" && unsure(at[t.TenantID]) && t.Version > at[t.TenantID].FromVersion {
+				reasons[t.TenantID] = "rollout " + t.RolloutID + " has changed the tenant since; roll that back first"
+			}
 		}
 	}
 	return reasons, nil

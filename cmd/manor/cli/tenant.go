@@ -14,7 +14,7 @@ A tenant has a home of its own: a schema in a shared database, or a database.
 Its slug is what people type, its external id what applications key by.`, "  manor tenant create acme\n  manor tenant list -l ring=canary\n  manor tenant psql acme")
 	cmd.Aliases = []string{"tenants"}
 	cmd.AddCommand(a.tenantCreate(), a.tenantList(), a.tenantShow(), a.tenantSet(),
-		a.tenantPin(), a.tenantUnpin(), a.tenantSuspend(), a.tenantResume(), a.tenantDelete(), a.tenantPurge(),
+		a.tenantPin(), a.tenantUnpin(), a.tenantSetVersion(), a.tenantSuspend(), a.tenantResume(), a.tenantDelete(), a.tenantPurge(),
 		a.tenantDSN(), a.tenantPsql(), a.tenantFingerprint())
 	return cmd
 }

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
@@ -91,6 +92,46 @@ func (p *Printer) TenantResults(results []controlplane.TenantResult, did string)
 			}
 		}
 		return blocks(p.resultTable(done), bad.String(), p.resultSum(len(done), len(bad.rows), did))
+	})
+}
+
+// VersionResults says what became of each tenant whose version was set. Failures
+// are always shown one by one, many of the rest by where they were.
+func (p *Printer) VersionResults(results []controlplane.VersionResult, did string) error {
+	return p.print(list(results), func() string {
+		type way struct{ was, is string }
+		ways, order, changed, same := p.grid("SLUG", "WAS", "IS"), []way{}, 0, 0
+		counts, bad := map[way]int{}, p.grid("SLUG", "AT", "PROBLEM")
+		for _, r := range results {
+			if r.Error != nil {
+				bad.row(r.Slug, r.Is, p.style.bad(r.Error.Message)+"\n"+r.Error.Hint)
+				continue
+			}
+			w := way{cmp.Or(r.Was, controlplane.NoVersion), cmp.Or(r.Is, controlplane.NoVersion)}
+			if r.Partial != "" {
+				w.was += ", part of " + r.Partial
+			}
+			ways.row(r.Slug, w.was, w.is)
+			if counts[w]++; counts[w] == 1 {
+				order = append(order, w)
+			}
+			if r.Changed() {
+				changed++
+			} else {
+				same++
+			}
+		}
+		if len(ways.rows) > aFew {
+			ways = p.grid("WAS", "IS", ">TENANTS")
+			for _, w := range order {
+				ways.row(w.was, w.is, counts[w])
+			}
+		}
+		sum := p.resultSum(changed, len(bad.rows), did)
+		if same > 0 {
+			sum += plural(same, "tenant") + " there already.\n"
+		}
+		return blocks(ways.String(), bad.String(), sum)
 	})
 }
 
