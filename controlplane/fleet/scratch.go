@@ -53,7 +53,10 @@ func (s *Service) ScratchCluster(ctx context.Context, name string) (string, erro
 // Scratch runs f on a connection of the owner of a new database, which holds
 // the schema and the cluster's extensions and is dropped afterwards.
 func (s *Service) Scratch(ctx context.Context, clusterID string, f func(conn *pgx.Conn, schema string) error) error {
-	name := pg.NewName("s_")
+	return s.scratch(ctx, clusterID, pg.NewName("s_"), f)
+}
+
+func (s *Service) scratch(ctx context.Context, clusterID, name string, f func(conn *pgx.Conn, schema string) error) error {
 	var row *ent.Database
 	err := s.cat.InTx(ctx, func(tx *catalog.Tx) (err error) {
 		row, err = s.plan(ctx, tx, clusterID, name, scratch, 0)
@@ -82,7 +85,7 @@ func (s *Service) Scratch(ctx context.Context, clusterID string, f func(conn *pg
 // be dropped now is for the next one.
 func (s *Service) dropForgotten(ctx context.Context, clusterID string) {
 	rows, err := s.cat.Ent().Database.Query().
-		Where(database.ClusterID(clusterID), database.Isolation(scratch), database.CreatedAtLT(time.Now().Add(-scratchLife))).All(ctx)
+		Where(database.ClusterID(clusterID), database.Isolation(scratch), database.Not(database.NameHasPrefix(copyPrefix)), database.CreatedAtLT(time.Now().Add(-scratchLife))).All(ctx)
 	if err != nil {
 		return
 	}

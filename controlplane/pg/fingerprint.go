@@ -30,15 +30,28 @@ SELECT encode(sha256(convert_to(replace(coalesce(string_agg(kind || ' ' || line.
 // its owner and its rights role, and however it came to be so. The order of
 // columns does not count; rows, statistics and the revision table neither.
 // Prints compare within one major version of PostgreSQL.
-func Fingerprint(ctx context.Context, conn *pgx.Conn, schema string) (Print, error) {
-	var p Print
-	err := within(ctx, conn, schema, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, linesSQL+printSQL).Scan(&p.Hash, &p.Objects)
+func Fingerprint(ctx context.Context, conn *pgx.Conn, schema string) (p Print, err error) {
+	err = within(ctx, conn, schema, func(tx pgx.Tx) error {
+		p, err = FingerprintIn(ctx, tx)
+		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Print{}, controlplane.Errorf(controlplane.NotFound, "fingerprint: database %s has no schema %s", conn.Config().Database, schema)
 	}
 	return p, fault(err, "fingerprint schema %s of database %s", schema, conn.Config().Database)
+}
+
+// FingerprintIn is Fingerprint of the schema that the search path of a
+// transaction names, alone.
+func FingerprintIn(ctx context.Context, tx asked) (p Print, err error) {
+	err = tx.QueryRow(ctx, linesSQL+printSQL).Scan(&p.Hash, &p.Objects)
+	return p, err
+}
+
+// asked is a connection or its transaction.
+type asked interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
 // within reads in a schema. Names inside it are written without it, in whatever

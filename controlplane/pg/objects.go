@@ -26,15 +26,25 @@ SELECT kind, replace(line.name, ns.name || '.', '') AS name, replace(def, ns.nam
 // schemas with different ones differ.
 func Objects(ctx context.Context, conn *pgx.Conn, schema string) (objects []Object, err error) {
 	err = within(ctx, conn, schema, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, linesSQL+objectsSQL)
-		if err != nil {
-			return err
-		}
-		objects, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Object])
+		objects, err = ObjectsIn(ctx, tx)
 		return err
 	})
 	return objects, fault(err, "list the objects of schema %s of database %s", schema, conn.Config().Database)
 }
+
+// ObjectsIn is Objects of the schema that the search path of a transaction
+// names, alone.
+func ObjectsIn(ctx context.Context, tx asked) ([]Object, error) {
+	rows, err := tx.Query(ctx, linesSQL+objectsSQL)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Object])
+}
+
+// IsRight reports whether the object is a right or an owner, which are up to the
+// home rather than to the migrations that made it.
+func (o Object) IsRight() bool { return strings.HasPrefix(o.Kind, "~") }
 
 // Compare says what is to be done to the objects of one schema so that they
 // become those of another. What belongs to a table that is to be created or

@@ -42,6 +42,9 @@ func (s *Service) Plan(ctx context.Context, by controlplane.Actor, n controlplan
 		if err := s.rehearse(ctx, r, n, targets, plan); err != nil {
 			return nil, err
 		}
+		if err := s.onClones(ctx, by, r, n, targets, plan); err != nil {
+			return nil, err
+		}
 	}
 	return plan, s.keepPlan(ctx, by, n, plan, targets)
 }

@@ -45,6 +45,7 @@ func New(cat *catalog.Catalog, f *fleet.Service, r *release.Service, q *work.Que
 	work.Handle(q, batchTimeout, func(ctx context.Context, job batchJob) error { return s.WorkBatch(ctx, job.Batch) })
 	work.Handle(q, gateTimeout, func(ctx context.Context, job gateJob) error { return s.askGate(ctx, job) })
 	work.Every(q, sweepInterval, "rollout sweep", s.Sweep)
+	work.Every(q, fleet.ForgetCopiesEvery, "forget copies", f.ForgetCopies)
 	return s
 }
 
