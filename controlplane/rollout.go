@@ -180,8 +180,6 @@ func (n *NewRollout) Validate() error {
 		return Errorf(Invalid, "on-error %q is none of %s", n.OnError, joined(OnErrors))
 	case n.OnClones < 0 || n.OnClones > MaxClones:
 		return Errorf(Invalid, "a rehearsal on %d copies of tenants: it may be 1 to %d", n.OnClones, MaxClones)
-	case n.OnClones > 0 && (n.Unseen || !n.Keep && n.Plan == ""):
-		return Errorf(Invalid, "copies of tenants are made for a plan that is rehearsed and kept").WithHint("`manor rollout plan --on-clones %d`", n.OnClones)
 	case n.CloneLimit < 0:
 		return Errorf(Invalid, "the limit of %d bytes to a copy is negative", n.CloneLimit)
 	case n.OnError == OnErrorContinue && filled.Budget != nil:

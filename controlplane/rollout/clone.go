@@ -15,6 +15,15 @@ import (
 	"github.com/manorhq/manor/controlplane/release"
 )
 
+// noClones refuses to make copies for what is no plan that is rehearsed and kept:
+// nobody would see what they show.
+func noClones(n controlplane.NewRollout) error {
+	if n.OnClones == 0 || n.Keep && !n.Unseen {
+		return nil
+	}
+	return controlplane.Errorf(controlplane.Invalid, "copies of tenants are made for a plan that is rehearsed and kept").WithHint("`manor rollout plan --on-clones %d`", n.OnClones)
+}
+
 // onClones adds to a plan what is seen when its versions run on copies of some
 // of its tenants, one after the other. What a copy shows is a finding, and so is
 // a tenant that cannot be copied; neither keeps the plan from being made.

@@ -22,6 +22,9 @@ func (s *Service) Plan(ctx context.Context, by controlplane.Actor, n controlplan
 	if err := s.guard.See(by, "rollout.plan", n.Release); err != nil {
 		return nil, err
 	}
+	if err := noClones(n); err != nil {
+		return nil, err
+	}
 	r, targets, err := s.prepare(ctx, s.cat.Ent(), &n)
 	if err != nil {
 		return nil, err

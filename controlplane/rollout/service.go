@@ -67,6 +67,9 @@ func (s *Service) Start(ctx context.Context, by controlplane.Actor, n controlpla
 	if err := s.guard.See(by, "rollout.start", n.Release); err != nil {
 		return nil, err
 	}
+	if err := noClones(n); err != nil {
+		return nil, err
+	}
 	kept, err := s.usePlan(ctx, &n)
 	if err != nil {
 		return nil, err
