@@ -222,7 +222,7 @@ func TestHomeThatCannotBeCopiedIsNamedWithTheReason(t *testing.T) {
 	noError(t, err)
 
 	from.exec("CREATE INDEX mine ON " + home.Schema + ".a (id)")
-	refused(home, "the home is not as version 1 makes it, in 1 places: it has index a.mine")
+	refused(home, "the home is not as version 1 makes it: it has index a.mine")
 	from.exec("DROP INDEX " + home.Schema + ".mine; ALTER TABLE " + home.Schema + ".a ADD COLUMN n int; DROP TABLE " + home.Schema + ".b")
 	refused(home, "the home is not as version 1 makes it: relation")
 }

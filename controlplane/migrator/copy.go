@@ -211,7 +211,10 @@ func (o *original) compare(ctx context.Context, tx pgx.Tx, a *atlas) error {
 	for _, d := range differences[:min(3, len(differences))] {
 		told = append(told, fmt.Sprintf("%s %s %s", how[d.Do], d.Kind, d.Name))
 	}
-	return controlplane.Errorf(controlplane.Refused, "the home is not as version %s makes it, in %d places: %s", named(o.Version), len(differences), strings.Join(told, ", "))
+	if more := len(differences) - len(told); more > 0 {
+		told = append(told, fmt.Sprintf("and %d more", more))
+	}
+	return controlplane.Errorf(controlplane.Refused, "the home is not as version %s makes it: %s", named(o.Version), strings.Join(told, ", "))
 }
 
 // stream copies the rows, table by table, through this process and not into it.

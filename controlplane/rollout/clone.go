@@ -35,8 +35,12 @@ func (s *Service) onClones(ctx context.Context, by controlplane.Actor, r *contro
 	if err != nil {
 		return err
 	}
+	clusters, err := s.fleet.Clusters(ctx)
+	if err != nil {
+		return err
+	}
 	for _, t := range toCopy(targets, sizes, n.OnClones) {
-		seen, err := s.onClone(ctx, by, r, n, t)
+		seen, err := s.onClone(ctx, by, r, n, t, clusters)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -61,7 +65,12 @@ func why(err error) string {
 }
 
 // onClone copies one tenant, once that is on record.
-func (s *Service) onClone(ctx context.Context, by controlplane.Actor, r *controlplane.Release, n controlplane.NewRollout, t frozen) (*controlplane.Clone, error) {
+func (s *Service) onClone(ctx context.Context, by controlplane.Actor, r *controlplane.Release, n controlplane.NewRollout, t frozen, clusters []controlplane.Cluster) (*controlplane.Clone, error) {
+	if slices.ContainsFunc(clusters, func(c controlplane.Cluster) bool {
+		return c.Name == t.tenant.Cluster && c.State == controlplane.ClusterOffline
+	}) {
+		return nil, controlplane.Errorf(controlplane.Refused, "its cluster is offline: nothing is started on it")
+	}
 	err := s.cat.InTx(ctx, func(tx *catalog.Tx) error {
 		return s.guard.Permit(ctx, tx, by, "tenant.copy", t.tenant.Slug,
 			map[string]string{"for": "rehearsal", "release": r.Name, "version": n.Version, "cluster": t.tenant.Cluster})
