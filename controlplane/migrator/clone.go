@@ -90,8 +90,10 @@ func (h *rehearsal) overRows(ctx context.Context, f *file, limits Limits) (*cont
 	if err != nil {
 		return nil, err
 	}
-	if err := exec(ctx, h.conn, fmt.Sprintf("SET statement_timeout = %d", limits.Statement.Milliseconds())); err != nil {
-		return nil, err
+	if !f.alone { // what builds an index concurrently may take its time, as in the rollout
+		if err := exec(ctx, h.conn, fmt.Sprintf("SET statement_timeout = %d", limits.Statement.Milliseconds())); err != nil {
+			return nil, err
+		}
 	}
 	v.Statements, err = h.run(ctx, f, watch)
 	if refused, ok := errors.AsType[setback](err); ok {

@@ -16,11 +16,16 @@ import (
 // onCopy rehearses what leads a home to a version on a copy of it.
 func onCopy(t *testing.T, r *migrator.Release, from, to *database, home migrator.Target, version string) (*controlplane.Clone, error) {
 	t.Helper()
+	return onCopyWithin(t, r, from, to, home, version, migrator.CloneLimits{Bytes: 1 << 30})
+}
+
+func onCopyWithin(t *testing.T, r *migrator.Release, from, to *database, home migrator.Target, version string, limits migrator.CloneLimits) (*controlplane.Clone, error) {
+	t.Helper()
 	to.exec("DROP SCHEMA IF EXISTS scratch CASCADE")
 	to.exec("CREATE SCHEMA scratch")
 	source := from.connect()
 	lend := func(_ context.Context, f func(*pgx.Conn) error) error { return f(source) }
-	return r.RehearseOn(t.Context(), to.conn, "scratch", migrator.Original{Marker: home.Marker, Version: home.From, Lend: lend}, version, migrator.CloneLimits{Bytes: 1 << 30})
+	return r.RehearseOn(t.Context(), to.conn, "scratch", migrator.Original{Marker: home.Marker, Version: home.From, Lend: lend}, version, limits)
 }
 
 // everything is a schema of all that stands in the way of rows.
@@ -155,6 +160,28 @@ func TestWayBackIsTriedOverTheTenantsRows(t *testing.T) {
 		"",
 	}, "\n"))
 	equal(t, "rows", to.read(migrator.Target{Marker: markerOf("scratch")}, "SELECT id FROM notes WHERE n IS NULL ORDER BY id"), "1 2")
+}
+
+// TestStatementMayTakeAsLongAsInTheRollout, and index builds as long as they like.
+func TestStatementMayTakeAsLongAsInTheRollout(t *testing.T) {
+	t.Parallel()
+	r := parse(t, files{
+		"1_a.sql": "CREATE TABLE notes (id int PRIMARY KEY, body text);\nCREATE FUNCTION slow(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM pg_sleep(0.3); RETURN n; END';\n",
+		"2_b.sql": "-- atlas:txmode none\n\nCREATE INDEX CONCURRENTLY i ON notes (slow(id));\n",
+		"3_c.sql": "UPDATE notes SET body = slow(id)::text;\n",
+	})
+	from, to := newDatabase(t), newDatabase(t)
+	home := from.apply(r, from.home("acme"), "1")
+	from.exec("INSERT INTO " + home.Schema + ".notes VALUES (1)")
+	c, err := onCopyWithin(t, r, from, to, home, "3", migrator.CloneLimits{Bytes: 1 << 30, Statement: 200 * time.Millisecond})
+	noError(t, err)
+	if v := c.Refused(); v == nil || v.Version != "3" || v.Failure.SQLState != "57014" || c.Versions[0].Statements[0].DurationMS < 300 {
+		t.Errorf("%+v", c.Versions)
+	}
+	c, err = onCopyWithin(t, r, from, to, home, "3", migrator.CloneLimits{Bytes: 1})
+	if err == nil || !strings.Contains(err.Error(), "and no more than 1 are copied") || c.Copied {
+		t.Errorf("%v; %+v", err, c)
+	}
 }
 
 // TestCopyIsOfOneMomentAndStopsNobody: money goes to and fro all the while.

@@ -249,7 +249,11 @@ func stream(ctx context.Context, from *pgconn.PgConn, give string, to *pgconn.Pg
 		err = sent // the other end only tells of it
 	}
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
-		err = redacted(refused)
+		refused = redacted(refused)
+		if strings.HasPrefix(refused.Code, "22") { // such messages quote the value
+			refused.Message = "a value is refused"
+		}
+		err = refused
 	}
 	return tag.RowsAffected(), count.bytes, err
 }

@@ -26,7 +26,7 @@ func (b *byteSize) Set(text string) error {
 			continue
 		}
 		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		if err != nil || n <= 0 || n*unit.bytes >= math.MaxInt64 {
+		if err != nil || !(n > 0 && n*unit.bytes < math.MaxInt64) {
 			break
 		}
 		*b = byteSize(n * unit.bytes)

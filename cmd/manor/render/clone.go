@@ -60,7 +60,7 @@ func (p *Printer) seenOn(c *controlplane.Clone) string {
 	case c.Why != "":
 		return p.style.paint(yellow, "not to the end") + ": " + c.Why
 	}
-	return fmt.Sprintf("%s, %d proved", plural(len(c.Versions), "version"), proved)
+	return fmt.Sprintf("runs, %d of %d ways back proved", proved, len(c.Versions))
 }
 
 // cloned shows what each statement did over a tenant's rows.
