@@ -31,8 +31,9 @@ type RehearsedVersion struct {
 
 	// Refuses says which of the generated rows the version refuses, and Failure
 	// how. A tenant that has such rows stays at the version before.
-	Refuses string   `json:"refuses,omitempty"` // RefusesSome, RefusesAll or RefusesEverything
+	Refuses string   `json:"refuses,omitempty"` // RefusesSome, RefusesAll or RefusesEverything; on a copy RefusesTenant
 	Failure *Failure `json:"failure,omitempty"`
+	Nulls   int64    `json:"nulls,omitempty"` // on a copy: rows with a NULL where the version wants none
 
 	Down    string   `json:"down"`    // file, computed or none
 	Reverse []string `json:"reverse"` // the statements that undo it
@@ -52,6 +53,7 @@ const (
 	RefusesSome       = "some"       // such as NULL, negative numbers, duplicates
 	RefusesAll        = "every row"  // it runs on empty tables only
 	RefusesEverything = "everything" // it fails in an empty home, too
+	RefusesTenant     = "the tenant" // it fails over the rows of the tenant that was copied
 )
 
 // RehearsedStatement is one statement, seen running. Only what existed before
@@ -63,7 +65,7 @@ type RehearsedStatement struct {
 	Rewrites      []string        `json:"rewrites"` // tables and indexes that got a new file
 	Scans         []string        `json:"scans"`    // tables that were read from end to end
 	InTransaction bool            `json:"in_transaction"`
-	DurationMS    int64           `json:"duration_ms"` // over a handful of rows
+	DurationMS    int64           `json:"duration_ms"` // over a handful of rows; on a copy, over the tenant's
 }
 
 // RehearsedLock is the strongest lock on a relation under which a statement ran.

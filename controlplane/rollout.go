@@ -124,6 +124,10 @@ type NewRollout struct {
 	Strategy *Strategy `json:"strategy,omitempty"`
 	Keep     bool      `json:"keep,omitempty"`   // of a plan: rehearsed and under an id, to be started later
 	Unseen   bool      `json:"unseen,omitempty"` // of a kept plan: without a rehearsal
+	// Of a kept plan: rehearsed on copies of so many tenants, too, with their rows;
+	// a home of more bytes than the limit is not copied.
+	OnClones   int   `json:"on_clones,omitempty"`
+	CloneLimit int64 `json:"clone_limit,omitempty"` // default: 10 GB
 	// Of a start: although the way back of some versions is not proved.
 	AllowUnproved bool   `json:"allow_unproved,omitempty"`
 	Plan          string `json:"plan,omitempty"`         // id of a kept plan, in place of all the rest: refused if the fleet has moved since
@@ -160,6 +164,9 @@ func (n *NewRollout) Validate() error {
 	}
 	filled.OnBreach = n.OnError
 	filled.Check = cmp.Or(n.Check, filled.Check)
+	if n.OnClones > 0 {
+		n.CloneLimit = cmp.Or(n.CloneLimit, DefaultCloneLimit)
+	}
 	switch {
 	case n.Release == "":
 		return Errorf(Invalid, "the release is missing").WithHint("give --release NAME; `manor release list` lists them")
@@ -175,6 +182,10 @@ func (n *NewRollout) Validate() error {
 		return Errorf(Invalid, "on-error %q is none of %s", n.OnError, joined(OnErrors))
 	case !slices.Contains(Checks, filled.Check):
 		return Errorf(Invalid, "check %q is none of %s", filled.Check, joined(Checks))
+	case n.OnClones < 0 || n.OnClones > MaxClones:
+		return Errorf(Invalid, "a rehearsal on %d copies of tenants: it may be 1 to %d", n.OnClones, MaxClones)
+	case n.CloneLimit < 0:
+		return Errorf(Invalid, "the limit of %d bytes to a copy is negative", n.CloneLimit)
 	case n.OnError == OnErrorContinue && filled.Budget != nil:
 		return Errorf(Invalid, "on-error continue, and a budget of %s", filled.Budget).WithHint("leave one of them out")
 	}
@@ -208,7 +219,8 @@ type RolloutPlan struct {
 	// Of a kept plan: what was seen when the versions ran in a scratch database,
 	// from each version that tenants are at.
 	Rehearsals []Rehearsal    `json:"rehearsals,omitempty"`
-	Skipped    []TenantResult `json:"skipped"` // selected but not migratable, with the reason
+	Clones     []Clone        `json:"clones,omitempty"` // and on copies of tenants, if that was asked for
+	Skipped    []TenantResult `json:"skipped"`          // selected but not migratable, with the reason
 }
 
 // ToChange is how many tenants a plan changes.
@@ -229,6 +241,18 @@ func (p *RolloutPlan) Unproved() []string {
 		}
 	}
 	return slices.Sorted(maps.Values(why))
+}
+
+// FailsFor names the tenants of which a copy refused a version: for them the
+// rollout would fail.
+func (p *RolloutPlan) FailsFor() []string {
+	var slugs []string
+	for i := range p.Clones {
+		if p.Clones[i].Refused() != nil {
+			slugs = append(slugs, p.Clones[i].Tenant)
+		}
+	}
+	return slugs
 }
 
 // RolloutCommand is what pause, abort, approve and skip take.

@@ -52,6 +52,8 @@ const (
 	WarnNoWayBack           WarningCode = "no-way-back"
 	WarnEditedAfterApply    WarningCode = "edited-after-apply"
 	WarnExtensionNotAllowed WarningCode = "extension-missing"
+	WarnRefusedOnCopy       WarningCode = "refused-on-copy"
+	WarnUnprovedOnCopy      WarningCode = "unproved-on-copy"
 )
 
 // WarningKind is what all warnings of a code have in common.
@@ -135,6 +137,10 @@ var WarningKinds = []WarningKind{
 		"put it back as it was, and write the change as a new version", nil},
 	{WarnExtensionNotAllowed, SeverityError, "the release needs an extension that a cluster does not have",
 		"`manor cluster set NAME --extension EXTENSION` installs it", nil},
+	{WarnRefusedOnCopy, SeverityWarning, "the rollout would fail for this tenant",
+		"mend its rows, or have the version take them", nil},
+	{WarnUnprovedOnCopy, SeverityWarning, "a rollback would not give the tenant back what it had",
+		"write a down file that does, or one that loses nothing", nil},
 }
 
 // KindOf returns what all warnings of a code have in common. An unknown code

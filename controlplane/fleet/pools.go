@@ -35,6 +35,7 @@ func (s *Service) cutAll() {
 // Close closes every connection to the clusters. It waits a while for who has
 // one in hand.
 func (s *Service) Close() {
+	s.dropping.Wait()
 	var closing sync.WaitGroup
 	for _, p := range s.allPools() {
 		closing.Go(p.close)

@@ -30,6 +30,7 @@ type Service struct {
 	dial     pgconn.DialFunc    // nil: as pgx does
 	resolved ways               // owners, by database
 	making   singleflight.Group // databases being made by this process, by id
+	dropping sync.WaitGroup     // scratches that are being dropped, or are still to be
 
 	mu    sync.Mutex
 	pools map[string]*pool // by cluster

@@ -66,7 +66,10 @@ type rehearsal struct {
 }
 
 // setback is what PostgreSQL refused: part of the answer, not an error.
-type setback struct{ *controlplane.Failure }
+type setback struct {
+	*controlplane.Failure
+	table, column string // that PostgreSQL names, if it does
+}
 
 func (s setback) Error() string { return s.Failure.String() }
 
@@ -74,8 +77,7 @@ func (s setback) Error() string { return s.Failure.String() }
 // run at all.
 func (h *rehearsal) version(ctx context.Context, f *file) (*controlplane.RehearsedVersion, error) {
 	started := time.Now()
-	v := &controlplane.RehearsedVersion{Version: f.version, File: f.name, TxMode: f.txMode(), Down: controlplane.DownNone,
-		Reverse: []string{}, LosesUp: []string{}, LosesDown: []string{}, Unfilled: []controlplane.UnfilledTable{}}
+	v := f.untold()
 	defer func() { v.DurationMS = time.Since(started).Milliseconds() }()
 	b, watch, err := h.firstUp(ctx, f, v)
 	if err != nil || v.Refuses == controlplane.RefusesEverything {
@@ -98,6 +100,12 @@ func (h *rehearsal) version(ctx context.Context, f *file) (*controlplane.Rehears
 	}
 	v.Why, v.Proved = why, why == ""
 	return v, err
+}
+
+// untold is a version of which nothing has been seen yet.
+func (f *file) untold() *controlplane.RehearsedVersion {
+	return &controlplane.RehearsedVersion{Version: f.version, File: f.name, TxMode: f.txMode(), Down: controlplane.DownNone, Statements: []controlplane.RehearsedStatement{},
+		Reverse: []string{}, LosesUp: []string{}, LosesDown: []string{}, Unfilled: []controlplane.UnfilledTable{}}
 }
 
 // trip is one file's way up and down.
@@ -220,11 +228,9 @@ func (h *rehearsal) back(ctx context.Context, t *trip) (why string, err error) {
 		return "", err
 	}
 	untold := h.untold(t.told.Unfilled, t.touched, watch.most)
-	switch {
-	case restored != t.before.print:
-		return "the way back does not restore the schema", nil
-	case len(t.told.LosesUp) > 0:
-		return "the way back does not bring back: " + strings.Join(t.told.LosesUp, ", "), nil
+	switch not := notBack(t, restored); {
+	case not != "":
+		return not, nil
 	case t.told.Refuses == controlplane.RefusesAll:
 		return "it refuses every generated row, so nothing is known of rows", nil
 	case untold != "":

@@ -1,6 +1,7 @@
 package migrator
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -65,6 +66,7 @@ type atlas struct {
 	db      *sql.DB
 	driver  migrate.Driver
 	applied []*file
+	limit   string // to a statement, as PostgreSQL has it; "": 30s
 }
 
 func openAtlas(ctx context.Context, scratch *pgx.Conn, schema string) (*atlas, error) {
@@ -88,7 +90,7 @@ func openAtlas(ctx context.Context, scratch *pgx.Conn, schema string) (*atlas, e
 // enter makes the session what it was before a file changed it. Nothing here
 // has to survive a crash, or may take for ever.
 func (a *atlas) enter(ctx context.Context) error {
-	_, err := send(ctx, a.conn.PgConn(), "RESET ALL; DISCARD TEMP; SET synchronous_commit = off; SET jit = off; SET statement_timeout = '30s'; SET search_path = "+searchPath(a.schema))
+	_, err := send(ctx, a.conn.PgConn(), "RESET ALL; DISCARD TEMP; SET synchronous_commit = off; SET jit = off; SET statement_timeout = '"+cmp.Or(a.limit, "30s")+"'; SET search_path = "+searchPath(a.schema))
 	if err != nil {
 		return fmt.Errorf("enter scratch schema %s: %w", a.schema, err)
 	}

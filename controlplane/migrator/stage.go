@@ -113,5 +113,5 @@ func asSetback(err error, at step) error {
 	}
 	failure := describe(refused, at)
 	failure.Position = int(refused.Position)
-	return setback{failure}
+	return setback{failure, refused.TableName, refused.ColumnName}
 }

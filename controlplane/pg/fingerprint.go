@@ -30,11 +30,18 @@ SELECT encode(sha256(convert_to(replace(coalesce(string_agg(kind || ' ' || line.
 // its owner and its rights role, and however it came to be so. The order of
 // columns does not count; rows, statistics and the revision table neither.
 // Prints compare within one major version of PostgreSQL.
-func Fingerprint(ctx context.Context, conn *pgx.Conn, schema string) (Print, error) {
+// In a transaction it leaves the schema behind as the search path.
+func Fingerprint(ctx context.Context, conn asked, schema string) (Print, error) {
 	var p Print
 	err := conn.QueryRow(ctx, linesSQL+printSQL, schema).Scan(&p.Hash, &p.Objects)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Print{}, controlplane.Errorf(controlplane.NotFound, "fingerprint: database %s has no schema %s", conn.Config().Database, schema)
+		return Print{}, controlplane.Errorf(controlplane.NotFound, "fingerprint: there is no schema %s", schema)
 	}
-	return p, fault(err, "fingerprint schema %s of database %s", schema, conn.Config().Database)
+	return p, fault(err, "fingerprint schema %s", schema)
+}
+
+// asked is a connection or its transaction.
+type asked interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }

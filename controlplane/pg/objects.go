@@ -23,14 +23,19 @@ SELECT kind, replace(line.name, ns.name || '.', '') AS name, replace(def, ns.nam
   FROM ns CROSS JOIN line ORDER BY kind COLLATE "C", line.name COLLATE "C", def COLLATE "C"`
 
 // Objects are what the fingerprint of a schema is made of: to say where two
-// schemas with different ones differ.
-func Objects(ctx context.Context, conn *pgx.Conn, schema string) (objects []Object, err error) {
+// schemas with different ones differ. In a transaction it leaves the schema
+// behind as the search path.
+func Objects(ctx context.Context, conn asked, schema string) (objects []Object, err error) {
 	rows, err := conn.Query(ctx, linesSQL+objectsSQL, schema)
 	if err == nil {
 		objects, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Object])
 	}
-	return objects, fault(err, "list the objects of schema %s of database %s", schema, conn.Config().Database)
+	return objects, fault(err, "list the objects of schema %s", schema)
 }
+
+// IsRight reports whether the object is a right or an owner, which are up to the
+// home rather than to the migrations that made it.
+func (o Object) IsRight() bool { return strings.HasPrefix(o.Kind, "~") }
 
 // Compare says what is to be done to the objects of one schema so that they
 // become those of another. What belongs to a table that is to be created or

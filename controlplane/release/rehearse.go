@@ -77,7 +77,7 @@ func (s *Service) stage(ctx context.Context, release *controlplane.Release, name
 func (s *Service) rehearse(ctx context.Context, parsed *migrator.Release, c *controlplane.Cluster, ask controlplane.RehearsalRequest) (*controlplane.Rehearsal, error) {
 	started := time.Now()
 	rehearsal := &controlplane.Rehearsal{From: ask.From, To: ask.To, Cluster: c.Name}
-	err := s.fleet.Scratch(ctx, c.ID, func(owner *pgx.Conn, schema string) (err error) {
+	err := s.fleet.Scratch(ctx, c.ID, func(ctx context.Context, owner *pgx.Conn, schema string) (err error) {
 		if err := owner.QueryRow(ctx, "SELECT current_setting('server_version_num')::int / 10000").Scan(&rehearsal.ServerVersion); err != nil {
 			return fmt.Errorf("read the version of cluster %s: %w", c.Name, err)
 		}

@@ -270,7 +270,7 @@ func (s *Service) Reverses(ctx context.Context, id string, versions []string, cl
 		return reverses, err
 	}
 	var computed migrator.Reverses
-	err = s.fleet.Scratch(ctx, clusterID, func(owner *pgx.Conn, schema string) error {
+	err = s.fleet.Scratch(ctx, clusterID, func(ctx context.Context, owner *pgx.Conn, schema string) error {
 		computed, err = parsed.ComputeReverses(ctx, owner, schema, missing)
 		return err
 	})
@@ -301,7 +301,7 @@ func (s *Service) Diff(ctx context.Context, by controlplane.Actor, n controlplan
 		return nil, err
 	}
 	var d *controlplane.Diff
-	err = s.fleet.Scratch(ctx, clusterID, func(owner *pgx.Conn, schema string) error {
+	err = s.fleet.Scratch(ctx, clusterID, func(ctx context.Context, owner *pgx.Conn, schema string) error {
 		d, err = goal.Diff(ctx, owner, schema)
 		return err
 	})

@@ -63,7 +63,7 @@ func (s *Service) shape(ctx context.Context, of ShapeOf, clusterID string) (stri
 	}
 	var print pg.Print
 	var objects []pg.Object
-	err = s.fleet.ScratchHome(ctx, clusterID, func(owner *pgx.Conn, schema string) error {
+	err = s.fleet.ScratchHome(ctx, clusterID, func(ctx context.Context, owner *pgx.Conn, schema string) error {
 		if major := pg.MajorVersion(owner); major != of.Major {
 			return fmt.Errorf("the cluster is at PostgreSQL %d now, not %d", major, of.Major)
 		}

@@ -22,6 +22,9 @@ func (s *Service) Plan(ctx context.Context, by controlplane.Actor, n controlplan
 	if err := s.guard.See(by, "rollout.plan", n.Release); err != nil {
 		return nil, err
 	}
+	if err := noClones(n); err != nil {
+		return nil, err
+	}
 	r, targets, err := s.prepare(ctx, s.cat.Ent(), &n)
 	if err != nil {
 		return nil, err
@@ -40,6 +43,9 @@ func (s *Service) Plan(ctx context.Context, by controlplane.Actor, n controlplan
 	}
 	if !n.Unseen {
 		if err := s.rehearse(ctx, r, n, targets, plan); err != nil {
+			return nil, err
+		}
+		if err := s.onClones(ctx, by, r, n, targets, plan); err != nil {
 			return nil, err
 		}
 	}

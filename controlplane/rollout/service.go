@@ -45,6 +45,7 @@ func New(cat *catalog.Catalog, f *fleet.Service, r *release.Service, q *work.Que
 	work.Handle(q, batchTimeout, func(ctx context.Context, job batchJob) error { return s.WorkBatch(ctx, job.Batch) })
 	work.Handle(q, gateTimeout, func(ctx context.Context, job gateJob) error { return s.askGate(ctx, job) })
 	work.Every(q, sweepInterval, "rollout sweep", s.Sweep)
+	work.Every(q, fleet.ForgetScratchesEvery, "forget scratches", f.ForgetScratches)
 	return s
 }
 
@@ -64,6 +65,9 @@ type frozen struct {
 // Start freezes the selection and starts the rollout over it.
 func (s *Service) Start(ctx context.Context, by controlplane.Actor, n controlplane.NewRollout) (*controlplane.Rollout, error) {
 	if err := s.guard.See(by, "rollout.start", n.Release); err != nil {
+		return nil, err
+	}
+	if err := noClones(n); err != nil {
 		return nil, err
 	}
 	kept, err := s.usePlan(ctx, &n)

@@ -122,19 +122,30 @@ versions, in which waves, by which files. The files are rehearsed: in a scratch
 database with generated rows on a cluster of each PostgreSQL version, from each
 version that tenants are at. So it says what each statement locks, rewrites and
 scans, and whether the way back is proved. The plan is kept under an id by which
-it can be started: that is refused if the fleet has moved by then.`,
+it can be started: that is refused if the fleet has moved by then.
+
+With --on-clones N the files run on copies of N tenants, too, with their rows:
+the largest tenant of each version, then the largest of all. A copy is made in a
+scratch database on the tenant's own cluster, of one moment, while the tenant goes
+on to read and write; it is dropped again. What PostgreSQL refuses over its rows
+is said in a warning, and so is how long each statement takes over them. Which
+tenants were copied is kept in the audit log.`,
 		Example: `  manor rollout plan --release v2
+  manor rollout plan --release v2 --on-clones 3 --clone-limit 2GB
   manor rollout plan --release v2 -f strategy.yaml -o json | jq -r .id`,
 		Args: args(0, 0, ""),
 	}
 	flags := a.registerRollout(cmd)
+	flags.Keep = true
+	cmd.Flags().IntVar(&flags.OnClones, "on-clones", 0, "rehearse on copies of so many `tenants`, too, with their rows (at most 20)")
+	cmd.Flags().Var((*byteSize)(&flags.CloneLimit), "clone-limit", "copy no home of more than so many `bytes`, with its indexes (default 10GB)")
 	cmd.Flags().BoolVar(&flags.Unseen, "no-rehearsal", false, "rehearse nothing, which takes seconds for releases of many versions")
+	cmd.MarkFlagsMutuallyExclusive("no-rehearsal", "on-clones")
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		n, err := flags.wanted(a, cmd)
 		if err != nil {
 			return err
 		}
-		n.Keep = true
 		return a.with(cmd, false, func(ctx context.Context, s *session) error { return a.planRollout(ctx, s, n) })
 	})
 	return cmd

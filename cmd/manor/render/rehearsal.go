@@ -131,7 +131,7 @@ func work(s *controlplane.RehearsedStatement) string {
 // refuses is "some of the generated rows: 3_stars.sql statement 2: …".
 func (p *Printer) refuses(v *controlplane.RehearsedVersion) string {
 	rows := map[string]string{
-		controlplane.RefusesSome: "some of the generated rows", controlplane.RefusesAll: "every generated row",
+		controlplane.RefusesSome: "some of the generated rows", controlplane.RefusesAll: "every generated row", controlplane.RefusesTenant: "the tenant's rows",
 	}[v.Refuses]
 	if rows == "" {
 		rows = "even an empty home"

@@ -222,6 +222,25 @@ var documents = map[string]func(*render.Printer) error{
 			Batches: 12, Versions: release.Versions[2:], Skipped: []controlplane.TenantResult{refused},
 		})
 	},
+	"rollout-plan-copies": func(p *render.Printer) error {
+		add := controlplane.RehearsedStatement{Statement: 1, SQL: "ALTER TABLE issues ADD COLUMN n int;", DurationMS: 4, Locks: []controlplane.RehearsedLock{{Relation: "issues", Mode: "ACCESS EXCLUSIVE"}}}
+		fill := controlplane.RehearsedStatement{Statement: 2, SQL: "UPDATE issues SET n = 0;", DurationMS: 61400, Scans: []string{"issues"}, Locks: []controlplane.RehearsedLock{{Relation: "issues", Mode: "ACCESS EXCLUSIVE", Since: 1}}}
+		up := controlplane.RehearsedVersion{Version: "3", File: "3_n.sql", Statements: []controlplane.RehearsedStatement{add, fill}, Down: controlplane.DownFile, Proved: true}
+		lossy, null := up, up
+		lossy.Proved, lossy.Why, lossy.LosesUp = false, "the way back does not bring back: values of issues.n", []string{"values of issues.n"}
+		null.Statements, null.Refuses, null.Nulls, null.Failure = null.Statements[:1], controlplane.RefusesTenant, 3, failure
+		clone := controlplane.Clone{Tenant: "acme", Cluster: "east", From: "2", To: "3", Copied: true, Tables: 12, Rows: 1204311, Bytes: 812 << 20, CopyMS: 31250, Versions: []controlplane.RehearsedVersion{up}}
+		globex, hooli, initech, piedpiper := clone, clone, clone, clone
+		globex.Tenant, globex.Versions = "globex", []controlplane.RehearsedVersion{lossy}
+		hooli.Tenant, hooli.Bytes, hooli.Versions = "hooli", 900, []controlplane.RehearsedVersion{null}
+		initech = controlplane.Clone{Tenant: "initech", Cluster: "west", To: "3", Why: "the home has 21474836480 bytes, and no more than 10737418240 are copied"}
+		piedpiper.Tenant, piedpiper.Versions, piedpiper.Why = "piedpiper", nil, "the connection was lost"
+		return p.RolloutPlan(&controlplane.RolloutPlan{
+			ID: "p_7c2m4k", Release: "v2", Version: "3", Tenants: 220, From: map[string]int{"2": 220}, Clusters: map[string]int{"east": 220}, Batches: 12,
+			Clones: []controlplane.Clone{clone, globex, hooli, initech, piedpiper}, Rehearsals: []controlplane.Rehearsal{{From: "2", To: "3", Cluster: "east", ServerVersion: 18}},
+			Warnings: []controlplane.Warning{controlplane.NewWarning(controlplane.WarnRefusedOnCopy, "on a copy of tenant hooli: NULL")},
+		})
+	},
 	"rollback-plan": func(p *render.Printer) error {
 		return p.RollbackPlan(&controlplane.RollbackPlan{Rollout: "r_4f7k2m", Tenants: 219, Versions: release.Versions, Irreversible: []controlplane.TenantResult{refused}})
 	},

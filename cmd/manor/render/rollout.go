@@ -259,6 +259,7 @@ func (p *Printer) RolloutPlan(plan *controlplane.RolloutPlan) error {
 		f.add("Tenants", fmt.Sprintf("%d selected, %d to change, %d already there", plan.Tenants, plan.ToChange(), plan.Current))
 		f.add("Batches", plan.Batches)
 		p.rules(f, plan.Strategy)
+		f.add("On copies", p.onCopies(plan))
 		from := p.grid("FROM", ">TENANTS")
 		for _, v := range slices.Sorted(maps.Keys(plan.From)) {
 			from.row(orEmptyHome(v), plan.From[v])
@@ -267,7 +268,7 @@ func (p *Printer) RolloutPlan(plan *controlplane.RolloutPlan) error {
 		for _, c := range slices.Sorted(maps.Keys(plan.Clusters)) {
 			where.row(c, plan.Clusters[c])
 		}
-		return blocks(f.String(), from.String(), where.String(), p.plannedWaves(plan), p.versions(plan.Versions), p.seen(plan), p.planWarnings(plan), p.leftOut(plan.Skipped), planned(plan))
+		return blocks(f.String(), from.String(), where.String(), p.plannedWaves(plan), p.versions(plan.Versions), p.seen(plan), p.clones(plan), p.planWarnings(plan), p.leftOut(plan.Skipped), planned(plan))
 	})
 }
 
