@@ -35,7 +35,13 @@ func (s *Service) cutAll() {
 // Close closes every connection to the clusters. It waits a while for who has
 // one in hand.
 func (s *Service) Close() {
-	s.dropping.Wait()
+	dropped := make(chan struct{})
+	go func() { defer close(dropped); s.dropping.Wait() }()
+	select {
+	case <-dropped:
+	case <-time.After(closeWithin): // whoever looks next drops the rest
+	}
+	defer func() { <-dropped }()
 	var closing sync.WaitGroup
 	for _, p := range s.allPools() {
 		closing.Go(p.close)
