@@ -24,6 +24,8 @@ type Strategy struct {
 	Timeouts  Timeouts `json:"timeouts,omitzero"`
 	Retry     Retry    `json:"retry,omitzero"`
 	Windows   []Window `json:"windows,omitempty"`
+	// A copy of each tenant's own database before it is changed: default: none.
+	Snapshot *Snapshot `json:"snapshot,omitempty"`
 }
 
 // Wave is an ordered part of a rollout. A tenant is in the first that takes it.
@@ -118,6 +120,7 @@ func (s Strategy) Filled() Strategy {
 	s.Retry.Attempts = cmp.Or(s.Retry.Attempts, DefaultAttempts)
 	s.Retry.Backoff = cmp.Or(s.Retry.Backoff, DefaultBackoff)
 	s.Retry.Max = cmp.Or(s.Retry.Max, DefaultMaxBackoff)
+	s.Snapshot = s.Snapshot.filled()
 	s.Gates = slices.Clone(s.Gates)
 	for i := range s.Gates {
 		g := &s.Gates[i]
@@ -139,7 +142,7 @@ func (s *Strategy) Validate() error {
 			return err
 		}
 	}
-	checks := []func() error{s.validateLimits, s.validateWaves, s.validateBudget, s.validateGates, s.validateTimes, s.validateWindows}
+	checks := []func() error{s.validateLimits, s.validateWaves, s.validateBudget, s.validateGates, s.validateTimes, s.validateWindows, s.Snapshot.validate}
 	for _, check := range checks {
 		if err := check(); err != nil {
 			return err

@@ -25,6 +25,7 @@ import (
 	"github.com/manorhq/manor/ent/release"
 	"github.com/manorhq/manor/ent/rollout"
 	"github.com/manorhq/manor/ent/setting"
+	"github.com/manorhq/manor/ent/snapshot"
 	"github.com/manorhq/manor/ent/strategy"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
@@ -103,6 +104,7 @@ func checkColumn(t, c string) error {
 			release.Table:     release.ValidColumn,
 			rollout.Table:     rollout.ValidColumn,
 			setting.Table:     setting.ValidColumn,
+			snapshot.Table:    snapshot.ValidColumn,
 			strategy.Table:    strategy.ValidColumn,
 			target.Table:      target.ValidColumn,
 			tenant.Table:      tenant.ValidColumn,

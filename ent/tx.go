@@ -40,6 +40,8 @@ type Tx struct {
 	Rollout *RolloutClient
 	// Setting is the client for interacting with the Setting builders.
 	Setting *SettingClient
+	// Snapshot is the client for interacting with the Snapshot builders.
+	Snapshot *SnapshotClient
 	// Strategy is the client for interacting with the Strategy builders.
 	Strategy *StrategyClient
 	// Target is the client for interacting with the Target builders.
@@ -194,6 +196,7 @@ func (tx *Tx) init() {
 	tx.Release = NewReleaseClient(tx.config)
 	tx.Rollout = NewRolloutClient(tx.config)
 	tx.Setting = NewSettingClient(tx.config)
+	tx.Snapshot = NewSnapshotClient(tx.config)
 	tx.Strategy = NewStrategyClient(tx.config)
 	tx.Target = NewTargetClient(tx.config)
 	tx.Tenant = NewTenantClient(tx.config)
