@@ -14,18 +14,17 @@ import (
 // a time, what it waits for and when it stops. It is written down in a file, or
 // kept by name; every part may be left out.
 type Strategy struct {
-	Name      string   `json:"name,omitempty"` // under which it is kept
-	Waves     []Wave   `json:"waves,omitempty"`
-	Limits    Limits   `json:"limits,omitzero"`
-	BatchSize int      `json:"batch_size,omitempty"`
-	Budget    *Budget  `json:"budget,omitempty"`
-	OnBreach  OnError  `json:"on_breach,omitempty"` // of the budget; default: pause
-	Gates     []Gate   `json:"gates,omitempty"`     // after each wave, before the next, in order
-	Timeouts  Timeouts `json:"timeouts,omitzero"`
-	Retry     Retry    `json:"retry,omitzero"`
-	Windows   []Window `json:"windows,omitempty"`
-	// A copy of each tenant's own database before it is changed: default: none.
-	Snapshot *Snapshot `json:"snapshot,omitempty"`
+	Name      string    `json:"name,omitempty"` // under which it is kept
+	Waves     []Wave    `json:"waves,omitempty"`
+	Limits    Limits    `json:"limits,omitzero"`
+	BatchSize int       `json:"batch_size,omitempty"`
+	Budget    *Budget   `json:"budget,omitempty"`
+	OnBreach  OnError   `json:"on_breach,omitempty"` // of the budget; default: pause
+	Gates     []Gate    `json:"gates,omitempty"`     // after each wave, before the next, in order
+	Timeouts  Timeouts  `json:"timeouts,omitzero"`
+	Retry     Retry     `json:"retry,omitzero"`
+	Windows   []Window  `json:"windows,omitempty"`
+	Snapshot  *Snapshot `json:"snapshot,omitempty"` // of each tenant's own database, before it is changed; default: none
 }
 
 // Wave is an ordered part of a rollout. A tenant is in the first that takes it.
