@@ -123,10 +123,12 @@ func (s *Service) restored(ctx context.Context, l *lease, t leased) *result {
 		return r
 	}
 	if err == nil {
-		err = s.onHome(ctx, l, t, func(ctx context.Context, still func(context.Context) error) error { return s.restore(ctx, l, t, row, still) })
+		err = s.onHome(ctx, l, t, func(ctx context.Context, still func(context.Context) error) error {
+			return s.restore(ctx, l, t, row, still)
+		})
 	}
 	r := result{Status: arrived(l), Version: t.FromVersion, Tried: true, answered: true}
-	if refused, ok := errors.AsType[*controlplane.Error](err); ok && refused.Code == controlplane.Refused {
+	if refused, ok := errors.AsType[*controlplane.Error](err); ok && refused.Code == controlplane.Refused && pg.TroubleOf(err) == pg.NoTrouble {
 		r = result{Status: failedIn(l), Version: t.Version, Tried: true, Failure: &controlplane.Failure{Message: "not restored: " + refused.Error(), Hint: refused.Hint}}
 	} else if err != nil {
 		r = s.notCopied(l, t, fmt.Errorf("put the copy back: %w", err))

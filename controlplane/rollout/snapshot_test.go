@@ -118,6 +118,11 @@ func TestRestoreBringsBackWhatARolloutLost(t *testing.T) {
 	if left := copies(t, p); len(left) > 0 {
 		t.Errorf("left over: %q", left)
 	}
+	for _, slug := range []string{"acme", "globex", "initech"} {
+		if went, came := epochs(t, p, slug); came <= went {
+			t.Errorf("%s: whoever works in epoch %d is not shut out of the restored database, which is at %d", slug, went, came)
+		}
+	}
 	healthy(t, p)
 	v, err := p.VerifyStatus(t.Context(), true)
 	if err != nil || len(v.Differences) > 0 || v.Agree != 3 {
@@ -126,6 +131,20 @@ func TestRestoreBringsBackWhatARolloutLost(t *testing.T) {
 	if again := p.Rollout(controlplane.NewRollout{Release: "v2"}); again.State != controlplane.RolloutSucceeded { // markers and all
 		t.Errorf("the next rollout: %s, %s", again.State, again.Counts)
 	}
+}
+
+// epochs are the last in which a rollout went up, and that of a tenant's marker.
+func epochs(t *testing.T, p *controlplanetest.Plane, slug string) (went, came int64) {
+	t.Helper()
+	catalog, home := p.Catalog(), controlplanetest.Superuser(t, pgtest.Server(t), p.Settled(slug).Placement.Database)
+	defer catalog.Close(t.Context())
+	defer home.Close(t.Context())
+	err := errors.Join(catalog.QueryRow(t.Context(), "SELECT max(epoch) FROM batches WHERE direction = 'up'").Scan(&went),
+		home.QueryRow(t.Context(), "SELECT epoch FROM manor.marker").Scan(&came))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return went, came
 }
 
 func restore(t *testing.T, p *controlplanetest.Plane, id string, q controlplane.RollbackRequest) *controlplane.Rollout {

@@ -38,14 +38,20 @@ func (s *Service) snapshotsOf(ctx context.Context, n controlplane.NewRollout, ta
 	if n.Strategy.Snapshot == nil {
 		return nil, nil
 	}
-	var databases []string
+	planned := &controlplane.SnapshotsPlanned{}
+	var made []string
 	for _, t := range targets {
-		if !t.status.Done() {
-			databases = append(databases, t.tenant.Placement.DatabaseID)
+		if t.status.Done() {
+			continue
+		}
+		planned.Count++
+		if t.tenant.State != controlplane.TenantProvisioning {
+			made = append(made, t.tenant.Placement.DatabaseID)
 		}
 	}
-	bytes, err := s.fleet.SizeOf(ctx, databases)
-	return &controlplane.SnapshotsPlanned{Count: len(databases), Bytes: bytes}, err
+	var err error
+	planned.Bytes, err = s.fleet.SizeOf(ctx, made)
+	return planned, err
 }
 
 // snapshotsKept counts the copies of a rollout; nil: it takes none.
@@ -103,4 +109,3 @@ func (s *Service) restorable(ctx context.Context, row *ent.Rollout, asked bool) 
 	}
 	return tenants, nil
 }
-
