@@ -138,9 +138,9 @@ func WantRestored(ctx context.Context, tx *catalog.Tx, rollout string, tenants [
 
 // Restore puts a tenant's copy in the place of its database, however far an
 // earlier attempt came. What was written since it was taken is lost. ready makes
-// the home in the copy fit for that, as its owner, while nobody else gets in:
-// there it is where nobody looks for it yet. Where the copy took that place before, ready
-// is asked of the home there. still is as for [Service.TakeSnapshot].
+// the home in the copy fit for that, as its owner, while nobody looks for it
+// there; where the copy took that place before, in the database. still is as for
+// [Service.TakeSnapshot].
 func (s *Service) Restore(ctx context.Context, row *ent.Snapshot, home pg.Home, still func(context.Context) error, ready func(context.Context, *pgx.Conn) error) error {
 	of, err := s.Database(ctx, row.DatabaseID)
 	if err != nil {
@@ -217,12 +217,16 @@ func (s *Service) LeaveSnapshot(ctx context.Context, row *ent.Snapshot) error {
 	return nil
 }
 
-// DropSnapshot drops the copy, and the database whose place it took. Nobody can
-// have it restored from the moment on that it is decided. One that is not as it was read is left alone.
+// DropSnapshot drops the copy, and the database whose place it took. From the
+// moment on that it is decided nobody can have it restored. One that is not as
+// it was read is left alone.
 func (s *Service) DropSnapshot(ctx context.Context, row *ent.Snapshot) error {
 	n, err := s.cat.Ent().Snapshot.Update().Where(snapshot.ID(row.ID), snapshot.State(row.State)).SetState(SnapshotDropping).Save(ctx)
-	if err != nil || n == 0 {
-		return err
+	if err != nil {
+		return fmt.Errorf("store snapshot %s: %w", row.ID, err)
+	}
+	if n == 0 {
+		return nil
 	}
 	of, err := s.cat.Ent().Database.Get(ctx, row.DatabaseID)
 	if ent.IsNotFound(err) {
@@ -254,8 +258,8 @@ func (s *Service) forgetSnapshot(ctx context.Context, row *ent.Snapshot) error {
 	return nil
 }
 
-// dropSnapshotsOf drops the copies of a database that is being dropped: what is in them
-// belongs to its owner, who could not go before.
+// dropSnapshotsOf drops the copies of a database that is being dropped: what is
+// in them belongs to its owner, who could not go before.
 func (s *Service) dropSnapshotsOf(ctx context.Context, of *ent.Database) error {
 	rows, err := s.cat.Ent().Snapshot.Query().Where(snapshot.DatabaseID(of.ID), snapshot.StateNEQ(SnapshotGone)).All(ctx)
 	if err != nil {
