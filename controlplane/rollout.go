@@ -87,7 +87,8 @@ type Rollout struct {
 	Clusters []RolloutFlow `json:"clusters,omitempty"`
 	InHand   []InHand      `json:"in_hand,omitempty"` // the tenants worked on for longest
 	// Of one that was asked for by its id:
-	Waves []WaveStatus `json:"waves,omitempty"`
+	Waves     []WaveStatus   `json:"waves,omitempty"`
+	Snapshots *SnapshotsKept `json:"snapshots,omitempty"` // of one that takes some
 }
 
 // Now is the wave that a rollout is at, or nil: it has none, or passed all.
@@ -122,6 +123,7 @@ type NewRollout struct {
 	DryRun      bool    `json:"dry_run,omitempty"`
 	// What is given above goes before what the strategy says.
 	Strategy *Strategy `json:"strategy,omitempty"`
+	Snapshot *Snapshot `json:"snapshot,omitempty"`
 	Keep     bool      `json:"keep,omitempty"`   // of a plan: rehearsed and under an id, to be started later
 	Unseen   bool      `json:"unseen,omitempty"` // of a kept plan: without a rehearsal
 	// Of a kept plan: rehearsed on copies of so many tenants, too, with their rows;
@@ -152,7 +154,13 @@ func (n *NewRollout) Validate() error {
 	if err := n.Strategy.Validate(); err != nil {
 		return err
 	}
+	if err := n.Snapshot.validate(); err != nil {
+		return err
+	}
 	filled := n.Strategy.Filled()
+	if n.Snapshot != nil {
+		filled.Snapshot = n.Snapshot.filled()
+	}
 	n.Strategy = &filled
 	n.BatchSize = cmp.Or(n.BatchSize, filled.BatchSize, DefaultBatchSize)
 	n.Concurrency = cmp.Or(n.Concurrency, filled.Limits.Total, DefaultConcurrency)
@@ -204,18 +212,19 @@ type PlannedWave struct {
 
 // RolloutPlan is what a rollout is going to do: the answer of a dry run.
 type RolloutPlan struct {
-	ID       string         `json:"id,omitempty"` // of one that was kept, for `rollout start --plan`
-	Release  string         `json:"release"`
-	Version  string         `json:"version"`
-	Tenants  int            `json:"tenants"`
-	Current  int            `json:"current"` // of them, already at the version
-	From     map[string]int `json:"from"`    // tenants by the version they are at
-	Clusters map[string]int `json:"clusters"`
-	Strategy Strategy       `json:"strategy"`
-	Waves    []PlannedWave  `json:"waves"`
-	Batches  int            `json:"batches"`
-	Versions []Version      `json:"versions"` // that will run, of any tenant
-	Warnings []Warning      `json:"warnings,omitempty"`
+	ID        string            `json:"id,omitempty"` // of one that was kept, for `rollout start --plan`
+	Release   string            `json:"release"`
+	Version   string            `json:"version"`
+	Tenants   int               `json:"tenants"`
+	Current   int               `json:"current"` // of them, already at the version
+	From      map[string]int    `json:"from"`    // tenants by the version they are at
+	Clusters  map[string]int    `json:"clusters"`
+	Strategy  Strategy          `json:"strategy"`
+	Waves     []PlannedWave     `json:"waves"`
+	Snapshots *SnapshotsPlanned `json:"snapshots,omitempty"` // where some are taken
+	Batches   int               `json:"batches"`
+	Versions  []Version         `json:"versions"` // that will run, of any tenant
+	Warnings  []Warning         `json:"warnings,omitempty"`
 	// Of a kept plan: what was seen when the versions ran in a scratch database,
 	// from each version that tenants are at.
 	Rehearsals []Rehearsal    `json:"rehearsals,omitempty"`
@@ -266,13 +275,16 @@ type RolloutCommand struct {
 type RollbackRequest struct {
 	Tenant string `json:"tenant,omitempty"` // one tenant only, by slug
 	Wave   string `json:"wave,omitempty"`   // one wave only, by name
-	DryRun bool   `json:"dry_run,omitempty"`
+	// Tenants with a snapshot get it back: what was written since is lost.
+	Restore bool `json:"restore,omitempty"`
+	DryRun  bool `json:"dry_run,omitempty"`
 }
 
 // RollbackPlan says what a rollback undoes and what it cannot.
 type RollbackPlan struct {
 	Rollout      string         `json:"rollout"`
-	Tenants      int            `json:"tenants"`      // that will be taken back
-	Versions     []Version      `json:"versions"`     // that will be undone, last first
-	Irreversible []TenantResult `json:"irreversible"` // left alone, with the reason
+	Tenants      int            `json:"tenants"`            // that will be taken back
+	Restored     int            `json:"restored,omitempty"` // of them, from their snapshots: what was written since is lost
+	Versions     []Version      `json:"versions"`           // that will be undone, last first
+	Irreversible []TenantResult `json:"irreversible"`       // left alone, with the reason
 }

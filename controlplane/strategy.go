@@ -14,17 +14,18 @@ import (
 // a time, what it waits for and when it stops. It is written down in a file, or
 // kept by name; every part may be left out.
 type Strategy struct {
-	Name      string   `json:"name,omitempty"` // under which it is kept
-	Waves     []Wave   `json:"waves,omitempty"`
-	Limits    Limits   `json:"limits,omitzero"`
-	BatchSize int      `json:"batch_size,omitempty"`
-	Budget    *Budget  `json:"budget,omitempty"`
-	OnBreach  OnError  `json:"on_breach,omitempty"` // of the budget; default: pause
-	Gates     []Gate   `json:"gates,omitempty"`     // after each wave, before the next, in order
-	Timeouts  Timeouts `json:"timeouts,omitzero"`
-	Retry     Retry    `json:"retry,omitzero"`
-	Windows   []Window `json:"windows,omitempty"`
-	Check     Check    `json:"check,omitempty"` // of a tenant that has arrived; default: schema
+	Name      string    `json:"name,omitempty"` // under which it is kept
+	Waves     []Wave    `json:"waves,omitempty"`
+	Limits    Limits    `json:"limits,omitzero"`
+	BatchSize int       `json:"batch_size,omitempty"`
+	Budget    *Budget   `json:"budget,omitempty"`
+	OnBreach  OnError   `json:"on_breach,omitempty"` // of the budget; default: pause
+	Gates     []Gate    `json:"gates,omitempty"`     // after each wave, before the next, in order
+	Timeouts  Timeouts  `json:"timeouts,omitzero"`
+	Retry     Retry     `json:"retry,omitzero"`
+	Windows   []Window  `json:"windows,omitempty"`
+	Check     Check     `json:"check,omitempty"`    // of a tenant that has arrived; default: schema
+	Snapshot  *Snapshot `json:"snapshot,omitempty"` // of each tenant's own database, before it is changed; default: none
 }
 
 // Check says what is looked at before a tenant counts as arrived.
@@ -132,6 +133,7 @@ func (s Strategy) Filled() Strategy {
 	s.Retry.Backoff = cmp.Or(s.Retry.Backoff, DefaultBackoff)
 	s.Retry.Max = cmp.Or(s.Retry.Max, DefaultMaxBackoff)
 	s.Check = cmp.Or(s.Check, CheckSchema)
+	s.Snapshot = s.Snapshot.filled()
 	s.Gates = slices.Clone(s.Gates)
 	for i := range s.Gates {
 		g := &s.Gates[i]
@@ -156,7 +158,7 @@ func (s *Strategy) Validate() error {
 	if s.Check != "" && !slices.Contains(Checks, s.Check) {
 		return strategyError("check", "%q is none of %s", s.Check, joined(Checks))
 	}
-	checks := []func() error{s.validateLimits, s.validateWaves, s.validateBudget, s.validateGates, s.validateTimes, s.validateWindows}
+	checks := []func() error{s.validateLimits, s.validateWaves, s.validateBudget, s.validateGates, s.validateTimes, s.validateWindows, s.Snapshot.validate}
 	for _, check := range checks {
 		if err := check(); err != nil {
 			return err

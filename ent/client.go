@@ -28,6 +28,7 @@ import (
 	"github.com/manorhq/manor/ent/rollout"
 	"github.com/manorhq/manor/ent/setting"
 	"github.com/manorhq/manor/ent/shape"
+	"github.com/manorhq/manor/ent/snapshot"
 	"github.com/manorhq/manor/ent/strategy"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
@@ -70,6 +71,8 @@ type Client struct {
 	Setting *SettingClient
 	// Shape is the client for interacting with the Shape builders.
 	Shape *ShapeClient
+	// Snapshot is the client for interacting with the Snapshot builders.
+	Snapshot *SnapshotClient
 	// Strategy is the client for interacting with the Strategy builders.
 	Strategy *StrategyClient
 	// Target is the client for interacting with the Target builders.
@@ -105,6 +108,7 @@ func (c *Client) init() {
 	c.Rollout = NewRolloutClient(c.config)
 	c.Setting = NewSettingClient(c.config)
 	c.Shape = NewShapeClient(c.config)
+	c.Snapshot = NewSnapshotClient(c.config)
 	c.Strategy = NewStrategyClient(c.config)
 	c.Target = NewTargetClient(c.config)
 	c.Tenant = NewTenantClient(c.config)
@@ -216,6 +220,7 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 		Rollout:     NewRolloutClient(cfg),
 		Setting:     NewSettingClient(cfg),
 		Shape:       NewShapeClient(cfg),
+		Snapshot:    NewSnapshotClient(cfg),
 		Strategy:    NewStrategyClient(cfg),
 		Target:      NewTargetClient(cfg),
 		Tenant:      NewTenantClient(cfg),
@@ -254,6 +259,7 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 		Rollout:     NewRolloutClient(cfg),
 		Setting:     NewSettingClient(cfg),
 		Shape:       NewShapeClient(cfg),
+		Snapshot:    NewSnapshotClient(cfg),
 		Strategy:    NewStrategyClient(cfg),
 		Target:      NewTargetClient(cfg),
 		Tenant:      NewTenantClient(cfg),
@@ -290,7 +296,7 @@ func (c *Client) Use(hooks ...Hook) {
 	for _, n := range []interface{ Use(...Hook) }{
 		c.Allotment, c.AuditRecord, c.Batch, c.Cluster, c.Credential, c.Database,
 		c.Event, c.Placement, c.Plan, c.Rehearsal, c.Release, c.Rollout, c.Setting,
-		c.Shape, c.Strategy, c.Target, c.Tenant, c.Wave, c.Worker,
+		c.Shape, c.Snapshot, c.Strategy, c.Target, c.Tenant, c.Wave, c.Worker,
 	} {
 		n.Use(hooks...)
 	}
@@ -302,7 +308,7 @@ func (c *Client) Intercept(interceptors ...Interceptor) {
 	for _, n := range []interface{ Intercept(...Interceptor) }{
 		c.Allotment, c.AuditRecord, c.Batch, c.Cluster, c.Credential, c.Database,
 		c.Event, c.Placement, c.Plan, c.Rehearsal, c.Release, c.Rollout, c.Setting,
-		c.Shape, c.Strategy, c.Target, c.Tenant, c.Wave, c.Worker,
+		c.Shape, c.Snapshot, c.Strategy, c.Target, c.Tenant, c.Wave, c.Worker,
 	} {
 		n.Intercept(interceptors...)
 	}
@@ -339,6 +345,8 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 		return c.Setting.mutate(ctx, m)
 	case *ShapeMutation:
 		return c.Shape.mutate(ctx, m)
+	case *SnapshotMutation:
+		return c.Snapshot.mutate(ctx, m)
 	case *StrategyMutation:
 		return c.Strategy.mutate(ctx, m)
 	case *TargetMutation:
@@ -2216,6 +2224,139 @@ func (c *ShapeClient) mutate(ctx context.Context, m *ShapeMutation) (Value, erro
 	}
 }
 
+// SnapshotClient is a client for the Snapshot schema.
+type SnapshotClient struct {
+	config
+}
+
+// NewSnapshotClient returns a client for the Snapshot from the given config.
+func NewSnapshotClient(c config) *SnapshotClient {
+	return &SnapshotClient{config: c}
+}
+
+// Use adds a list of mutation hooks to the hooks stack.
+// A call to `Use(f, g, h)` equals to `snapshot.Hooks(f(g(h())))`.
+func (c *SnapshotClient) Use(hooks ...Hook) {
+	c.hooks.Snapshot = append(c.hooks.Snapshot, hooks...)
+}
+
+// Intercept adds a list of query interceptors to the interceptors stack.
+// A call to `Intercept(f, g, h)` equals to `snapshot.Intercept(f(g(h())))`.
+func (c *SnapshotClient) Intercept(interceptors ...Interceptor) {
+	c.inters.Snapshot = append(c.inters.Snapshot, interceptors...)
+}
+
+// Create returns a builder for creating a Snapshot entity.
+func (c *SnapshotClient) Create() *SnapshotCreate {
+	mutation := newSnapshotMutation(c.config, OpCreate)
+	return &SnapshotCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// CreateBulk returns a builder for creating a bulk of Snapshot entities.
+func (c *SnapshotClient) CreateBulk(builders ...*SnapshotCreate) *SnapshotCreateBulk {
+	return &SnapshotCreateBulk{config: c.config, builders: builders}
+}
+
+// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
+// a builder and applies setFunc on it.
+func (c *SnapshotClient) MapCreateBulk(slice any, setFunc func(*SnapshotCreate, int)) *SnapshotCreateBulk {
+	rv := reflect.ValueOf(slice)
+	if rv.Kind() != reflect.Slice {
+		return &SnapshotCreateBulk{err: fmt.Errorf("calling to SnapshotClient.MapCreateBulk with wrong type %T, need slice", slice)}
+	}
+	builders := make([]*SnapshotCreate, rv.Len())
+	for i := 0; i < rv.Len(); i++ {
+		builders[i] = c.Create()
+		setFunc(builders[i], i)
+	}
+	return &SnapshotCreateBulk{config: c.config, builders: builders}
+}
+
+// Update returns an update builder for Snapshot.
+func (c *SnapshotClient) Update() *SnapshotUpdate {
+	mutation := newSnapshotMutation(c.config, OpUpdate)
+	return &SnapshotUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOne returns an update builder for the given entity.
+func (c *SnapshotClient) UpdateOne(_m *Snapshot) *SnapshotUpdateOne {
+	mutation := newSnapshotMutation(c.config, OpUpdateOne, withSnapshot(_m))
+	return &SnapshotUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// UpdateOneID returns an update builder for the given id.
+func (c *SnapshotClient) UpdateOneID(id string) *SnapshotUpdateOne {
+	mutation := newSnapshotMutation(c.config, OpUpdateOne, withSnapshotID(id))
+	return &SnapshotUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// Delete returns a delete builder for Snapshot.
+func (c *SnapshotClient) Delete() *SnapshotDelete {
+	mutation := newSnapshotMutation(c.config, OpDelete)
+	return &SnapshotDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
+}
+
+// DeleteOne returns a builder for deleting the given entity.
+func (c *SnapshotClient) DeleteOne(_m *Snapshot) *SnapshotDeleteOne {
+	return c.DeleteOneID(_m.ID)
+}
+
+// DeleteOneID returns a builder for deleting the given entity by its id.
+func (c *SnapshotClient) DeleteOneID(id string) *SnapshotDeleteOne {
+	builder := c.Delete().Where(snapshot.ID(id))
+	builder.mutation.id = &id
+	builder.mutation.op = OpDeleteOne
+	return &SnapshotDeleteOne{builder}
+}
+
+// Query returns a query builder for Snapshot.
+func (c *SnapshotClient) Query() *SnapshotQuery {
+	return &SnapshotQuery{
+		config: c.config,
+		ctx:    &QueryContext{Type: TypeSnapshot},
+		inters: c.Interceptors(),
+	}
+}
+
+// Get returns a Snapshot entity by its id.
+func (c *SnapshotClient) Get(ctx context.Context, id string) (*Snapshot, error) {
+	return c.Query().Where(snapshot.ID(id)).Only(ctx)
+}
+
+// GetX is like Get, but panics if an error occurs.
+func (c *SnapshotClient) GetX(ctx context.Context, id string) *Snapshot {
+	obj, err := c.Get(ctx, id)
+	if err != nil {
+		panic(err)
+	}
+	return obj
+}
+
+// Hooks returns the client hooks.
+func (c *SnapshotClient) Hooks() []Hook {
+	return c.hooks.Snapshot
+}
+
+// Interceptors returns the client interceptors.
+func (c *SnapshotClient) Interceptors() []Interceptor {
+	return c.inters.Snapshot
+}
+
+func (c *SnapshotClient) mutate(ctx context.Context, m *SnapshotMutation) (Value, error) {
+	switch m.Op() {
+	case OpCreate:
+		return (&SnapshotCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdate:
+		return (&SnapshotUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpUpdateOne:
+		return (&SnapshotUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
+	case OpDelete, OpDeleteOne:
+		return (&SnapshotDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
+	default:
+		return nil, fmt.Errorf("ent: unknown Snapshot mutation op: %q", m.Op())
+	}
+}
+
 // StrategyClient is a client for the Strategy schema.
 type StrategyClient struct {
 	config
@@ -2885,13 +3026,13 @@ func (c *WorkerClient) mutate(ctx context.Context, m *WorkerMutation) (Value, er
 type (
 	hooks struct {
 		Allotment, AuditRecord, Batch, Cluster, Credential, Database, Event, Placement,
-		Plan, Rehearsal, Release, Rollout, Setting, Shape, Strategy, Target, Tenant,
-		Wave, Worker []ent.Hook
+		Plan, Rehearsal, Release, Rollout, Setting, Shape, Snapshot, Strategy, Target,
+		Tenant, Wave, Worker []ent.Hook
 	}
 	inters struct {
 		Allotment, AuditRecord, Batch, Cluster, Credential, Database, Event, Placement,
-		Plan, Rehearsal, Release, Rollout, Setting, Shape, Strategy, Target, Tenant,
-		Wave, Worker []ent.Interceptor
+		Plan, Rehearsal, Release, Rollout, Setting, Shape, Snapshot, Strategy, Target,
+		Tenant, Wave, Worker []ent.Interceptor
 	}
 )
 

@@ -26,6 +26,7 @@ import (
 	"github.com/manorhq/manor/ent/rollout"
 	"github.com/manorhq/manor/ent/setting"
 	"github.com/manorhq/manor/ent/shape"
+	"github.com/manorhq/manor/ent/snapshot"
 	"github.com/manorhq/manor/ent/strategy"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
@@ -105,6 +106,7 @@ func checkColumn(t, c string) error {
 			rollout.Table:     rollout.ValidColumn,
 			setting.Table:     setting.ValidColumn,
 			shape.Table:       shape.ValidColumn,
+			snapshot.Table:    snapshot.ValidColumn,
 			strategy.Table:    strategy.ValidColumn,
 			target.Table:      target.ValidColumn,
 			tenant.Table:      tenant.ValidColumn,

@@ -21,6 +21,7 @@ import (
 	"github.com/manorhq/manor/ent/schema"
 	"github.com/manorhq/manor/ent/setting"
 	"github.com/manorhq/manor/ent/shape"
+	"github.com/manorhq/manor/ent/snapshot"
 	"github.com/manorhq/manor/ent/strategy"
 	"github.com/manorhq/manor/ent/target"
 	"github.com/manorhq/manor/ent/tenant"
@@ -338,6 +339,46 @@ func init() {
 	shapeDescCreatedAt := shapeFields[5].Descriptor()
 	// shape.DefaultCreatedAt holds the default value on creation for the created_at field.
 	shape.DefaultCreatedAt = shapeDescCreatedAt.Default.(func() time.Time)
+	snapshotFields := schema.Snapshot{}.Fields()
+	_ = snapshotFields
+	// snapshotDescRolloutID is the schema descriptor for rollout_id field.
+	snapshotDescRolloutID := snapshotFields[1].Descriptor()
+	// snapshot.RolloutIDValidator is a validator for the "rollout_id" field. It is called by the builders before save.
+	snapshot.RolloutIDValidator = snapshotDescRolloutID.Validators[0].(func(string) error)
+	// snapshotDescTenantID is the schema descriptor for tenant_id field.
+	snapshotDescTenantID := snapshotFields[2].Descriptor()
+	// snapshot.TenantIDValidator is a validator for the "tenant_id" field. It is called by the builders before save.
+	snapshot.TenantIDValidator = snapshotDescTenantID.Validators[0].(func(string) error)
+	// snapshotDescClusterID is the schema descriptor for cluster_id field.
+	snapshotDescClusterID := snapshotFields[3].Descriptor()
+	// snapshot.ClusterIDValidator is a validator for the "cluster_id" field. It is called by the builders before save.
+	snapshot.ClusterIDValidator = snapshotDescClusterID.Validators[0].(func(string) error)
+	// snapshotDescDatabaseID is the schema descriptor for database_id field.
+	snapshotDescDatabaseID := snapshotFields[4].Descriptor()
+	// snapshot.DatabaseIDValidator is a validator for the "database_id" field. It is called by the builders before save.
+	snapshot.DatabaseIDValidator = snapshotDescDatabaseID.Validators[0].(func(string) error)
+	// snapshotDescState is the schema descriptor for state field.
+	snapshotDescState := snapshotFields[6].Descriptor()
+	// snapshot.DefaultState holds the default value on creation for the state field.
+	snapshot.DefaultState = snapshotDescState.Default.(string)
+	// snapshotDescBytes is the schema descriptor for bytes field.
+	snapshotDescBytes := snapshotFields[7].Descriptor()
+	// snapshot.DefaultBytes holds the default value on creation for the bytes field.
+	snapshot.DefaultBytes = snapshotDescBytes.Default.(int64)
+	// snapshotDescCreatedAt is the schema descriptor for created_at field.
+	snapshotDescCreatedAt := snapshotFields[10].Descriptor()
+	// snapshot.DefaultCreatedAt holds the default value on creation for the created_at field.
+	snapshot.DefaultCreatedAt = snapshotDescCreatedAt.Default.(func() time.Time)
+	// snapshotDescUpdatedAt is the schema descriptor for updated_at field.
+	snapshotDescUpdatedAt := snapshotFields[11].Descriptor()
+	// snapshot.DefaultUpdatedAt holds the default value on creation for the updated_at field.
+	snapshot.DefaultUpdatedAt = snapshotDescUpdatedAt.Default.(func() time.Time)
+	// snapshot.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
+	snapshot.UpdateDefaultUpdatedAt = snapshotDescUpdatedAt.UpdateDefault.(func() time.Time)
+	// snapshotDescID is the schema descriptor for id field.
+	snapshotDescID := snapshotFields[0].Descriptor()
+	// snapshot.IDValidator is a validator for the "id" field. It is called by the builders before save.
+	snapshot.IDValidator = snapshotDescID.Validators[0].(func(string) error)
 	strategyFields := schema.Strategy{}.Fields()
 	_ = strategyFields
 	// strategyDescCreatedAt is the schema descriptor for created_at field.

@@ -42,6 +42,8 @@ type Tx struct {
 	Setting *SettingClient
 	// Shape is the client for interacting with the Shape builders.
 	Shape *ShapeClient
+	// Snapshot is the client for interacting with the Snapshot builders.
+	Snapshot *SnapshotClient
 	// Strategy is the client for interacting with the Strategy builders.
 	Strategy *StrategyClient
 	// Target is the client for interacting with the Target builders.
@@ -197,6 +199,7 @@ func (tx *Tx) init() {
 	tx.Rollout = NewRolloutClient(tx.config)
 	tx.Setting = NewSettingClient(tx.config)
 	tx.Shape = NewShapeClient(tx.config)
+	tx.Snapshot = NewSnapshotClient(tx.config)
 	tx.Strategy = NewStrategyClient(tx.config)
 	tx.Target = NewTargetClient(tx.config)
 	tx.Tenant = NewTenantClient(tx.config)

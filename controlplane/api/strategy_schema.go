@@ -41,5 +41,5 @@ const (
 // durationFields are strings to huma: [controlplane.Duration] writes itself.
 var durationFields = []struct{ typ, field, example string }{
 	{"Wave", "soak", "15m"}, {"Gate", "for", "5m"}, {"Timeouts", "lock", "500ms"}, {"Timeouts", "statement", "30s"}, {"Timeouts", "tenant", "10m"},
-	{"Retry", "backoff", "1s"}, {"Retry", "max", "1m"},
+	{"Retry", "backoff", "1s"}, {"Retry", "max", "1m"}, {"Snapshot", "keep", "72h"}, {"Snapshot", "timeout", "10m"},
 }

@@ -19,7 +19,8 @@ func (p *Plane) Leftovers(s Server) []string {
 	defer superuser.Close(p.t.Context())
 	id, login := p.clusterOn(catalog, s)
 	databases := p.strings(catalog, "SELECT name FROM databases WHERE cluster_id = $1", id)
-	differences := differ("database", databases,
+	copies := p.strings(catalog, "SELECT id FROM snapshots WHERE cluster_id = $1 AND state = 'made'", id)
+	differences := differ("database", slices.Concat(databases, copies),
 		p.strings(superuser, "SELECT datname::text FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'"))
 	differences = append(differences, differ("role",
 		p.strings(catalog, `SELECT owner FROM databases WHERE cluster_id = $1 UNION ALL SELECT connect_role FROM databases WHERE cluster_id = $1

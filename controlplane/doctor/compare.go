@@ -90,6 +90,9 @@ func (c *comparison) index() {
 		for _, d := range k.databases {
 			put(c.names, d.ClusterID, d.Name)
 		}
+		for _, d := range k.copies {
+			put(c.names, d.ClusterID, d.Name)
+		}
 	}
 	for i := range c.after.residents {
 		r := &c.after.residents[i]

@@ -15,6 +15,7 @@ type known struct {
 	epoch       int64 // the last one drawn
 	clusters    []controlplane.Cluster
 	databases   map[string]*database // by id
+	copies      []copied
 	residents   []resident
 	releases    []pushed // oldest first
 	leases      []lease
@@ -27,6 +28,10 @@ type database struct {
 	Owner, Connect                 string // roles
 	Ready                          bool
 }
+
+// copied is a name that a copy of a tenant's database has, or the database whose
+// place it took.
+type copied struct{ ClusterID, Name string }
 
 func (d *database) own() bool     { return d.Isolation == string(controlplane.IsolationDatabase) }
 func (d *database) scratch() bool { return d.Isolation == "scratch" }

@@ -42,6 +42,9 @@ func (k *known) read(ctx context.Context, tx pgx.Tx) (err error) {
 	for i := range databases {
 		k.databases[databases[i].ID] = &databases[i]
 	}
+	if k.copies, err = collect[copied](ctx, tx, `SELECT cluster_id, name FROM snapshots, unnest(ARRAY[id, replaced]) AS name WHERE state <> 'gone'`); err != nil {
+		return err
+	}
 	if k.residents, err = collect[resident](ctx, tx, readResidents); err != nil {
 		return err
 	}

@@ -257,6 +257,9 @@ func (s *Service) DropDatabaseIf(ctx context.Context, row *ent.Database, may fun
 		err = s.closeDatabase(ctx, row, may)
 	}
 	if err == nil {
+		err = s.dropSnapshotsOf(ctx, row)
+	}
+	if err == nil {
 		s.resolved.drop(func(id string, _ time.Time) bool { return id != row.ID })
 		s.pool(row.ClusterID).forget(row.Name)
 		err = s.AsControl(ctx, row.ClusterID, func(control *pgx.Conn) error { return drop(ctx, control, named(row)) })

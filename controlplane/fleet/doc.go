@@ -1,7 +1,7 @@
 // Package fleet knows the clusters, the databases that Manor made on them, and
 // the connections to both.
 //
-// Owns: Cluster, Database, Allotment. May import: access, audit and the ground.
+// Owns: Cluster, Database, Snapshot, Allotment. May import: access, audit and the ground.
 // Doors: Add, List, Show, Set, Remove a cluster. Bricks: candidates and
 // reservations for tenant. Connections: [Service.AsControl], [Service.AsOwner]
 // and [Way] are the only way anybody above opens a cluster. Loops:

@@ -35,13 +35,9 @@ func (s *Service) cutAll() {
 // Close closes every connection to the clusters. It waits a while for who has
 // one in hand.
 func (s *Service) Close() {
-	dropped := make(chan struct{})
-	go func() { defer close(dropped); s.dropping.Wait() }()
-	select {
-	case <-dropped:
-	case <-time.After(closeWithin): // whoever looks next drops the rest
-	}
-	defer func() { <-dropped }()
+	hurry := time.AfterFunc(dropLastWithin, s.end) // whoever looks next drops the rest
+	s.dropping.Wait()
+	hurry.Stop()
 	var closing sync.WaitGroup
 	for _, p := range s.allPools() {
 		closing.Go(p.close)

@@ -23,6 +23,8 @@ const (
 	ForgetScratchesEvery = 20 * time.Second
 	// dropWithin is how long the one who made a scratch tries to drop it.
 	dropWithin = 20 * time.Second
+	// dropLastWithin is the same once the room is being closed.
+	dropLastWithin = 3 * time.Second
 )
 
 // ScratchCluster picks where to try something out, by id: the named cluster, or
@@ -102,6 +104,7 @@ func (s *Service) scratch(ctx context.Context, clusterID string, f func(context.
 			// One that cannot be dropped now keeps its row, by which it is found again.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropWithin)
 			defer cancel()
+			defer context.AfterFunc(s.life, cancel)()
 			_ = s.forget(ctx, row)
 		}()
 		if _, err := s.EnsureDatabase(ctx, row.ID); err != nil {

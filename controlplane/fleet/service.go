@@ -31,6 +31,8 @@ type Service struct {
 	resolved ways               // owners, by database
 	making   singleflight.Group // databases being made by this process, by id
 	dropping sync.WaitGroup     // scratches that are being dropped, or are still to be
+	life     context.Context    // ends when nobody waits for those any more
+	end      context.CancelFunc
 
 	mu    sync.Mutex
 	pools map[string]*pool // by cluster
@@ -41,6 +43,7 @@ type Service struct {
 func New(cat *catalog.Catalog, keys *secret.Keyring, presence *work.Presence, dial pgconn.DialFunc) *Service {
 	s := &Service{cat: cat, keys: keys, ledger: ledger{cat, presence}, dial: dial,
 		resolved: ways{byID: map[string]resolvedWay{}}, pools: map[string]*pool{}}
+	s.life, s.end = context.WithCancel(context.Background())
 	presence.OnLoss(s.cutAll)
 	return s
 }

@@ -174,12 +174,21 @@ func DropUnlessMade(ctx context.Context, control *pgx.Conn, d Database) error {
 	return d.dropFrom(ctx, control, begun)
 }
 
-// dropFrom drops a database that came no further than most, or is being dropped.
+// dropFrom drops a database that came no further than most, or is being dropped,
+// and its roles.
 func (d Database) dropFrom(ctx context.Context, control *pgx.Conn, most databaseState) error {
 	if err := checkNames(d.Name, d.Owner, d.Connect); err != nil {
 		return err
 	}
-	err := retryVanished(ctx, func() error {
+	if err := d.dropAlone(ctx, control, most); err != nil {
+		return err
+	}
+	return dropRoles(ctx, control, d.Owner, d.Connect, d.Owner, d.Connect)
+}
+
+// dropAlone is dropFrom that leaves the roles.
+func (d Database) dropAlone(ctx context.Context, control *pgx.Conn, most databaseState) error {
+	return retryVanished(ctx, func() error {
 		state, err := d.state(ctx, control)
 		switch {
 		case err != nil || state == absent:
@@ -195,10 +204,6 @@ func (d Database) dropFrom(ctx context.Context, control *pgx.Conn, most database
 		}
 		return d.drop(ctx, control)
 	})
-	if err != nil {
-		return err
-	}
-	return dropRoles(ctx, control, d.Owner, d.Connect, d.Owner, d.Connect)
 }
 
 // doom closes a database for good and takes it from its owner, so that the
@@ -206,7 +211,7 @@ func (d Database) dropFrom(ctx context.Context, control *pgx.Conn, most database
 // the owner's role.
 func (d Database) doom(ctx context.Context, control *pgx.Conn, state databaseState) error {
 	name := Quote(d.Name)
-	closing := fmt.Sprintf("ALTER DATABASE %s ALLOW_CONNECTIONS false CONNECTION LIMIT 0", name)
+	closing := fmt.Sprintf("ALTER DATABASE %s ALLOW_CONNECTIONS false CONNECTION LIMIT 0 IS_TEMPLATE false", name) // a copy of it may have been under way
 	taking := fmt.Sprintf("ALTER DATABASE %s OWNER TO CURRENT_USER", name)
 	var err error
 	switch state {
@@ -246,18 +251,19 @@ func (d Database) drop(ctx context.Context, control *pgx.Conn) error {
 		_, err = control.Exec(ctx, statement)
 	}
 	if hasState(err, "55006") {
-		return d.inUse(ctx, control, err)
+		return d.inUse(ctx, control, "drop", err)
 	}
 	return fault(err, "drop database %s", d.Name)
 }
 
-// inUse names those whose sessions keep a database from being dropped.
-func (d Database) inUse(ctx context.Context, control *pgx.Conn, cause error) error {
+// inUse names those whose sessions keep a database from being dropped, copied or
+// replaced.
+func (d Database) inUse(ctx context.Context, control *pgx.Conn, verb string, cause error) error {
 	rows, _ := control.Query(ctx, "SELECT DISTINCT coalesce(usename::text, backend_type) FROM pg_stat_activity WHERE datname = $1", d.Name)
 	users, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil || len(users) == 0 {
-		return fault(cause, "drop database %s", d.Name)
+		return fault(cause, "%s database %s", verb, d.Name)
 	}
-	return controlplane.Errorf(controlplane.Unavailable, "drop database %s: sessions of %s are in it: %w", d.Name, strings.Join(users, ", "), cause).
+	return controlplane.Errorf(controlplane.Unavailable, "%s database %s: sessions of %s are in it: %w", verb, d.Name, strings.Join(users, ", "), cause).
 		WithHint("end them and try again")
 }

@@ -54,10 +54,15 @@ func CreateRoles(ctx context.Context, control *pgx.Conn, h Home) error {
 			statements = append(statements,
 				ensureRole(role{name: login, login: true, verifier: h.Verifiers[i], limit: h.ConnectionLimit}, h.Schema, existing),
 				fmt.Sprintf("GRANT %s TO %s", Quote(h.Role), Quote(login)),
-				fmt.Sprintf("ALTER ROLE %s IN DATABASE %s SET search_path = %s, %s", Quote(login), Quote(h.Database), Quote(h.Schema), extensionsSchema))
+				setPath(login, h.Database, h.Schema))
 		}
 		return fault(execAll(ctx, control, statements...), "make the roles of home %s", h.Schema)
 	})
+}
+
+// setPath has a login find its home in a database.
+func setPath(login, database, schema string) string {
+	return fmt.Sprintf("ALTER ROLE %s IN DATABASE %s SET search_path = %s, %s", Quote(login), Quote(database), Quote(schema), extensionsSchema)
 }
 
 // CreateHome makes a home's schema with Atlas's revision table, what the rights

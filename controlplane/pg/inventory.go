@@ -14,7 +14,7 @@ import (
 // somebody else's.
 const (
 	homeName     = `^t_[a-z2-7]{16}$`
-	databaseName = `^(t_[a-z2-7]{16}|s_[a-z2-7]{16}|manor_shared_[0-9]{3,})$`
+	databaseName = `^([tc]_[a-z2-7]{16}|s_[a-z2-7]{16}|manor_shared_[0-9]{3,})$`
 	roleName     = `^(o_[a-z2-7]{16}(_connect)?|t_[a-z2-7]{16}_(app|a|b))$`
 )
 

@@ -30,6 +30,9 @@ func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
 	if known := known(l, t); known != nil {
 		return *known
 	}
+	if restored := s.restored(ctx, l, t); restored != nil {
+		return *restored
+	}
 	owner, err := s.fleet.Owner(ctx, t.placement.DatabaseID)
 	if err != nil {
 		return notReached(l, t, err)
@@ -47,9 +50,13 @@ func (s *Service) attempt(ctx context.Context, l *lease, t leased) (r result) {
 // the catalog thinks, looks where it is and goes on from there.
 func (s *Service) try(ctx context.Context, l *lease, t leased, owner *fleet.Way) result {
 	if t.was == controlplane.TargetUnknown {
+		s.openLeft(ctx, l, t)
 		if r := s.fence(ctx, l, &t, owner); r != nil {
 			return *r
 		}
+	}
+	if r := s.copyFirst(ctx, l, t); r != nil {
+		return *r
 	}
 	expected := t.Version
 	var origin *string

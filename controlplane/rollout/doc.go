@@ -7,7 +7,8 @@
 // Retry, Rollback, PlanRollback; ApplyStrategy, Strategies, Strategy; Status,
 // Workers. Loops: [Service.Advance] obeys what [Next] decides;
 // [Service.WorkBatch] works through one batch under a lease; [Service.Sweep]
-// takes back what a dead worker held.
+// takes back what a dead worker held; [Service.SweepSnapshots] drops copies and
+// opens what was left closed.
 //
 // Each of these is apart from the others:
 //   - deciding, in pure functions: next.go (what to start), next_wave.go (when
@@ -18,6 +19,8 @@
 //   - running: runner.go (a batch), attempt.go (a tenant), watch.go (what is
 //     looked at from beside)
 //   - judging, in pure functions: judge.go (what happened to a tenant)
+//   - copying tenants' databases, and putting the copies back: snapshots.go (what
+//     may be), snapshot.go (a tenant), snapshot_sweep.go (what is left over)
 //   - asking what a wave waits for: gate.go
 //   - storing and reporting: store.go, wave_store.go, lease.go, report.go
 //   - what operators say: service.go, planned.go, control.go, strategy.go

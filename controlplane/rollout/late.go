@@ -48,6 +48,9 @@ func welcome(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) (int, error)
 	joined := make([]frozen, len(tenants))
 	for i := range tenants {
 		joined[i] = freeze(&tenants[i], row.Version, releases)
+		if row.Strategy.Snapshot != nil && !joined[i].copyable() {
+			joined[i].status, joined[i].reason = controlplane.TargetSkipped, noSnapshot
+		}
 		if joined[i].place, err = l.one(&tenants[i]); err != nil {
 			return 0, err
 		}

@@ -29,10 +29,16 @@ func (s *Service) Plan(ctx context.Context, by controlplane.Actor, n controlplan
 	if err != nil {
 		return nil, err
 	}
+	if err := copyable(n, targets); err != nil {
+		return nil, err
+	}
 	if err := s.ready(ctx, r, targets); err != nil {
 		return nil, err
 	}
 	plan := describe(r, n, targets)
+	if plan.Snapshots, err = s.snapshotsOf(ctx, n, targets); err != nil {
+		return nil, err
+	}
 	if plan.ToChange() > 0 {
 		if plan.Warnings, err = s.releases.Warnings(ctx, r.ID, lowestOf(targets, n.Version), n.Version); err != nil {
 			return nil, err

@@ -47,6 +47,9 @@ func (s *Service) Show(ctx context.Context, by controlplane.Actor, id string) (*
 	if err != nil {
 		return nil, err
 	}
+	if r.Snapshots, err = s.snapshotsKept(ctx, row); err != nil {
+		return nil, err
+	}
 	if r.Waves, err = s.waveStatuses(ctx, row); err != nil || r.Counts.Done() == r.Counts.Sum() {
 		return r, err
 	}

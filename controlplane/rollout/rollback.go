@@ -35,7 +35,7 @@ func (s *Service) Rollback(ctx context.Context, by controlplane.Actor, id string
 	if err != nil {
 		return nil, err
 	}
-	if len(u.back) == 0 && u.open == 0 {
+	if u.plan.Tenants == 0 && u.open == 0 {
 		return nil, nothingToUndo(id, u)
 	}
 	row, err := s.begin(ctx, by, id, u, "")
@@ -51,7 +51,11 @@ func (s *Service) planAsked(ctx context.Context, id string, q controlplane.Rollb
 	if err != nil {
 		return nil, err
 	}
-	asked := scope{tenant: q.Tenant}
+	if q.Restore && row.Strategy.Snapshot == nil {
+		return nil, controlplane.Errorf(controlplane.Refused, "rollout %s took no snapshots: there is nothing to restore", id).
+			WithHint("leave --restore out; the next time, `manor rollout start --snapshot`")
+	}
+	asked := scope{tenant: q.Tenant, restore: q.Restore}
 	if q.Wave != "" {
 		if asked.wave, err = waveNumber(row, q.Wave); err != nil {
 			return nil, err
@@ -152,14 +156,17 @@ func (u *undo) holds(ctx context.Context, tx *catalog.Tx, row *ent.Rollout) erro
 // turn gives the targets their new direction. One of which it is not known how
 // far it came stays unknown, until its revisions have been read.
 func turn(ctx context.Context, tx *catalog.Tx, id string, u *undo) error {
-	sure := slices.DeleteFunc(slices.Clone(u.back), func(id int) bool { return u.lost[id] })
-	lost := slices.DeleteFunc(slices.Clone(u.back), func(id int) bool { return !u.lost[id] })
-	err := tx.Target.Update().Where(target.IDIn(sure...)).SetStatus(controlplane.TargetPending).Exec(ctx)
+	back := slices.Concat(u.back, u.mend)
+	lost := slices.DeleteFunc(slices.Clone(back), func(id int) bool { return !u.lost[id] })
+	err := u.wantCopies(ctx, tx, id)
 	if err == nil {
 		err = tx.Target.Update().Where(target.IDIn(lost...)).SetStatus(controlplane.TargetUnknown).Exec(ctx)
 	}
 	if err == nil {
-		err = tx.Target.Update().Where(target.IDIn(u.back...)).SetDirection(down).
+		err = tx.Target.Update().Where(target.IDIn(back...), target.StatusNEQ(controlplane.TargetUnknown)).SetStatus(controlplane.TargetPending).Exec(ctx)
+	}
+	if err == nil {
+		err = tx.Target.Update().Where(target.IDIn(back...)).SetDirection(down).
 			SetAttempts(0).ClearBatchID().ClearNotBefore().ClearFailure().SetUpdatedAt(time.Now()).Exec(ctx)
 	}
 	if catalog.IsUnique(err, "target_unfinished") {

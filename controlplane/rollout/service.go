@@ -46,6 +46,7 @@ func New(cat *catalog.Catalog, f *fleet.Service, r *release.Service, q *work.Que
 	work.Handle(q, gateTimeout, func(ctx context.Context, job gateJob) error { return s.askGate(ctx, job) })
 	work.Every(q, sweepInterval, "rollout sweep", s.Sweep)
 	work.Every(q, fleet.ForgetScratchesEvery, "forget scratches", f.ForgetScratches)
+	work.Every(q, snapshotSweep, "snapshot sweep", s.SweepSnapshots)
 	return s
 }
 
@@ -78,6 +79,9 @@ func (s *Service) Start(ctx context.Context, by controlplane.Actor, n controlpla
 	if err != nil {
 		return nil, err
 	}
+	if err := copyable(n, targets); err != nil {
+		return nil, err
+	}
 	if err := s.ready(ctx, r, targets); err != nil {
 		return nil, err
 	}
@@ -102,6 +106,9 @@ func (s *Service) Start(ctx context.Context, by controlplane.Actor, n controlpla
 			return err
 		}
 		if err := stillPlanned(kept, r, n, targets); err != nil {
+			return err
+		}
+		if err := copyable(n, targets); err != nil {
 			return err
 		}
 		row, err = s.start(ctx, tx, by, n, r, targets)

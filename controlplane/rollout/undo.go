@@ -20,6 +20,8 @@ type undo struct {
 	plan  controlplane.RollbackPlan
 	asked scope
 	back  []int          // targets taken back, by id
+	mend  []int          // the same of those that failed in the middle of a file and changed no version: by their copies
+	copy  []string       // tenants of both that get their copies back, by id
 	stuck map[int]string // targets left alone, by id, with the reason
 	half  map[int]string // the same for targets that stopped in the middle of a file that has no transaction
 	lost  map[int]bool   // targets of which nobody knows how far they came, taken back or left alone
@@ -29,9 +31,12 @@ type undo struct {
 
 // scope is what of a rollout is to be undone; the zero scope is all.
 type scope struct {
-	tenant string // slug
-	wave   int    // number
+	tenant  string // slug
+	wave    int    // number
+	restore bool   // by the copies, where there are some
 }
+
+func (s scope) whole() bool { return s.tenant == "" && s.wave == 0 }
 
 func (s scope) where() []predicate.Target {
 	var where []predicate.Target
@@ -59,11 +64,11 @@ func (s *Service) planUndo(ctx context.Context, id string, asked scope) (*undo, 
 		return nil, fmt.Errorf("read the release of rollout %s: %w", id, err)
 	}
 	noun := &controlplane.Release{Name: r.Name, Versions: r.Versions}
-	reverses, err := s.reversesFor(ctx, row, noun, targets)
+	copies, err := s.restorable(ctx, row, asked.restore)
 	if err != nil {
 		return nil, err
 	}
-	elsewhere, err := movedOn(ctx, s.cat.Ent(), row, targets)
+	reverses, err := s.reversesFor(ctx, row, noun, slices.DeleteFunc(slices.Clone(targets), func(t *ent.Target) bool { return copies[t.TenantID] }))
 	if err != nil {
 		return nil, err
 	}
@@ -71,13 +76,17 @@ func (s *Service) planUndo(ctx context.Context, id string, asked scope) (*undo, 
 	if err != nil {
 		return nil, err
 	}
-	u := &undo{asked: asked, plan: controlplane.RollbackPlan{Rollout: id, Irreversible: []controlplane.TenantResult{}}, stuck: map[int]string{}, half: map[int]string{}, lost: map[int]bool{}, whole: asked == scope{}}
+	elsewhere, err := movedOn(ctx, s.cat.Ent(), row, slices.Concat(targets, half))
+	if err != nil {
+		return nil, err
+	}
+	u := &undo{asked: asked, plan: controlplane.RollbackPlan{Rollout: id, Irreversible: []controlplane.TenantResult{}}, stuck: map[int]string{}, half: map[int]string{}, lost: map[int]bool{}, whole: asked.whole()}
 	used := map[string]bool{}
 	for _, t := range targets {
 		u.lost[t.ID] = unsure(t)
 		versions := between(noun, t.FromVersion, reached(row, t))
 		reason := elsewhere[t.TenantID]
-		if reason == "" {
+		if reason == "" && !copies[t.TenantID] {
 			reason = irreversible(versions, reverses)
 		}
 		if reason != "" {
@@ -85,11 +94,19 @@ func (s *Service) planUndo(ctx context.Context, id string, asked scope) (*undo, 
 			continue
 		}
 		u.back = append(u.back, t.ID)
+		if copies[t.TenantID] {
+			u.copy = append(u.copy, t.TenantID)
+			continue
+		}
 		for _, v := range versions {
 			used[v.Version] = true
 		}
 	}
 	for _, t := range half {
+		if copies[t.TenantID] && elsewhere[t.TenantID] == "" {
+			u.mend, u.copy = append(u.mend, t.ID), append(u.copy, t.TenantID)
+			continue
+		}
 		u.leave(u.half, t, fmt.Sprintf("%s has no transaction and stopped at statement %d; what ran before it stays", t.Failure.File, t.Failure.Statement))
 	}
 	if u.whole {
@@ -98,7 +115,7 @@ func (s *Service) planUndo(ctx context.Context, id string, asked scope) (*undo, 
 			return nil, fmt.Errorf("count what is open of rollout %s: %w", id, err)
 		}
 	}
-	u.plan.Tenants = len(u.back)
+	u.plan.Tenants, u.plan.Restored = len(u.back)+len(u.mend), len(u.copy)
 	u.plan.Versions = undone(noun, used, reverses)
 	return u, nil
 }
@@ -121,7 +138,7 @@ func (u *undo) alone() map[int]string {
 // wait to go on are left to do so, unless all of the rollout is undone.
 func (s *Service) halfDone(ctx context.Context, id string, asked scope, r *controlplane.Release) ([]*ent.Target, error) {
 	stopped := []controlplane.TargetStatus{controlplane.TargetFailed, controlplane.TargetNeedsAttention}
-	if asked == (scope{}) {
+	if asked.whole() {
 		stopped = append(stopped, controlplane.TargetPending, controlplane.TargetDeferred)
 	}
 	targets, err := s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.Direction(up), target.StatusIn(stopped...), target.Not(changed)).Where(asked.where()...).Order(target.BySlug()).All(ctx)
@@ -164,6 +181,9 @@ func (s *Service) standingTargets(ctx context.Context, id string, asked scope) (
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read tenant %s of rollout %s: %w", slug, id, err)
+	}
+	if asked.restore && t.Status == controlplane.TargetFailed { // in the middle of a file, it may be
+		return nil, nil
 	}
 	return nil, controlplane.Errorf(controlplane.Refused, "rollout %s has nothing to undo on tenant %s: it is %s", id, slug, t.Status)
 }

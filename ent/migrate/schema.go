@@ -349,6 +349,42 @@ var (
 			},
 		},
 	}
+	// SnapshotsColumns holds the columns for the "snapshots" table.
+	SnapshotsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "rollout_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "tenant_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "cluster_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "database_id", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "replaced", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "state", Type: field.TypeString, Default: "taking", SchemaType: map[string]string{"postgres": "text"}},
+		{Name: "bytes", Type: field.TypeInt64, Default: 0},
+		{Name: "taken_at", Type: field.TypeTime, Nullable: true},
+		{Name: "expires_at", Type: field.TypeTime, Nullable: true},
+		{Name: "created_at", Type: field.TypeTime, Default: schema.Expr("now()")},
+		{Name: "updated_at", Type: field.TypeTime, Default: schema.Expr("now()")},
+	}
+	// SnapshotsTable holds the schema information for the "snapshots" table.
+	SnapshotsTable = &schema.Table{
+		Name:       "snapshots",
+		Columns:    SnapshotsColumns,
+		PrimaryKey: []*schema.Column{SnapshotsColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "snapshot_rollout_id_tenant_id",
+				Unique:  true,
+				Columns: []*schema.Column{SnapshotsColumns[1], SnapshotsColumns[2]},
+			},
+			{
+				Name:    "snapshot_database_id",
+				Unique:  false,
+				Columns: []*schema.Column{SnapshotsColumns[4]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "state <> 'gone'",
+				},
+			},
+		},
+	}
 	// StrategiesColumns holds the columns for the "strategies" table.
 	StrategiesColumns = []*schema.Column{
 		{Name: "name", Type: field.TypeString, SchemaType: map[string]string{"postgres": "text"}},
@@ -547,6 +583,7 @@ var (
 		RolloutsTable,
 		SettingsTable,
 		ShapesTable,
+		SnapshotsTable,
 		StrategiesTable,
 		TargetsTable,
 		TenantsTable,
@@ -594,6 +631,10 @@ func init() {
 		"per_cluster_bound":  "per_cluster >= 0",
 		"per_database_bound": "per_database >= 1",
 		"state_known":        "state IN ('planned', 'running', 'paused', 'succeeded', 'failed', 'aborted', 'rolling_back', 'rolled_back')",
+	}
+	SnapshotsTable.Annotation = &entsql.Annotation{}
+	SnapshotsTable.Annotation.Checks = map[string]string{
+		"state_known": "state IN ('taking', 'made', 'restoring', 'dropping', 'gone')",
 	}
 	TargetsTable.Annotation = &entsql.Annotation{}
 	TargetsTable.Annotation.Checks = map[string]string{

@@ -48,6 +48,9 @@ type Setting func(*sql.Selector)
 // Shape is the predicate function for shape builders.
 type Shape func(*sql.Selector)
 
+// Snapshot is the predicate function for snapshot builders.
+type Snapshot func(*sql.Selector)
+
 // Strategy is the predicate function for strategy builders.
 type Strategy func(*sql.Selector)
 

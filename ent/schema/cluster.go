@@ -82,3 +82,39 @@ func (Database) Annotations() []schema.Annotation {
 		atLeast("homes", "0"),
 	}
 }
+
+// Snapshot is a copy of a tenant's own database, taken before a rollout changed
+// it; its id is the copy's name. The row outlives the copy: there is one per
+// tenant and rollout. Room: fleet.
+type Snapshot struct{ ent.Schema }
+
+// Fields of a snapshot.
+func (Snapshot) Fields() []ent.Field {
+	return []ent.Field{
+		id(),
+		reference("rollout_id"),
+		reference("tenant_id"),
+		reference("cluster_id"),
+		reference("database_id"),
+		text("replaced"), // what the database is called once the copy has taken its place
+		field.String("state").SchemaType(textColumn).Default("taking"),
+		field.Int64("bytes").Default(0),
+		field.Time("taken_at").Optional().Nillable(),
+		field.Time("expires_at").Optional().Nillable(),
+		createdAt(),
+		updatedAt(),
+	}
+}
+
+// Indexes of a snapshot. The partial one finds what is there.
+func (Snapshot) Indexes() []ent.Index {
+	return []ent.Index{
+		index.Fields("rollout_id", "tenant_id").Unique(),
+		index.Fields("database_id").Annotations(entsql.IndexWhere("state <> 'gone'")),
+	}
+}
+
+// Annotations of a snapshot.
+func (Snapshot) Annotations() []schema.Annotation {
+	return []schema.Annotation{oneOf("state", "taking", "made", "restoring", "dropping", "gone")}
+}

@@ -29,6 +29,7 @@ const unfinished = `
 	SELECT format('batch %s of rollout %s is %s', number, rollout_id, state) FROM batches WHERE state <> 'done'
 	UNION ALL SELECT format('%s is %s in rollout %s, which is %s', slug, t.status, r.id, r.state) FROM targets t JOIN rollouts r ON r.id = t.rollout_id
 	WHERE t.status IN ('pending', 'running', 'deferred', 'unknown') AND r.state NOT IN ('paused', 'aborted')
+	UNION ALL SELECT format('snapshot %s is %s', id, state) FROM snapshots WHERE state NOT IN ('made', 'gone')
 	UNION ALL SELECT format('%s is not settled', slug) FROM tenants WHERE NOT settled`
 
 // atRest proves what must be so when nobody works and nothing is under way, of

@@ -113,6 +113,45 @@ func (b *block) down() drill {
 	}
 }
 
+// copied is up that copies the tenants' databases before.
+func (b *block) copied() drill {
+	d := b.upBy(&controlplane.Strategy{Snapshot: &controlplane.Snapshot{}})
+	d.name = "rollout with snapshots"
+	d.check = func(when string) {
+		b.are(when, controlplane.RolloutSucceeded, controlplane.TargetSucceeded, "5")
+		if r, err := b.ShowRollout(b.t.Context(), b.rollout); err != nil || r.Snapshots.Count != len(b.slugs) {
+			b.t.Errorf("%s: snapshots %+v, %v", when, r.Snapshots, err)
+		}
+		for _, slug := range b.slugs { // what only the copies can take back
+			b.in(slug, "TRUNCATE notes CASCADE")
+		}
+	}
+	return d
+}
+
+// restored puts the copies back, and waits until nothing is left of them.
+func (b *block) restored() drill {
+	return drill{
+		name: "restore",
+		start: func() {
+			if _, err := b.RollbackRollout(b.t.Context(), b.rollout, controlplane.RollbackRequest{Restore: true}); err != nil {
+				b.t.Fatal(err)
+			}
+			sum.rollouts.Add(1)
+		},
+		ended: func() (bool, error) {
+			rests, err := b.rests()
+			return rests && len(b.ask("SELECT id FROM snapshots WHERE state <> 'gone'").lines()) == 0, err
+		},
+		check: func(when string) {
+			b.are(when, controlplane.RolloutRolledBack, controlplane.TargetRolledBack, "2")
+			for _, slug := range b.slugs {
+				b.in(slug, "SELECT 1 / (SELECT count(*) FROM notes)") // the rows are back
+			}
+		},
+	}
+}
+
 // turning is a rollout that the sick tenant has taken back by itself.
 func (b *block) turning() drill {
 	return drill{

@@ -47,6 +47,14 @@ var scenarios = map[string]func(t *testing.T, like controlplane.NewTenant){
 		b := newBlock(t, like)
 		b.enumerate(b.turning())
 	},
+	"snapshots": func(t *testing.T, like controlplane.NewTenant) {
+		if like.Isolation != controlplane.IsolationDatabase {
+			return // there is nothing to copy
+		}
+		b := newBlock(t, like)
+		b.cure()
+		b.enumerate(b.copied(), b.restored())
+	},
 	"slow": func(t *testing.T, like controlplane.NewTenant) { // slow enough for heartbeats
 		b := newBlock(t, like)
 		b.takes(b.slugs[0], 2.7)

@@ -86,12 +86,17 @@ func (a *app) rolloutRollback() *cobra.Command {
 		Short: "Take the tenants of a rollout back",
 		Long: `Take the tenants of a rollout back to the versions they were at before it, or
 one of them with --tenant, or one wave with --wave; the last wave goes first. It shows first what it undoes and what cannot be
-undone; tenants for which it cannot are left alone. Then it waits.`,
-		Example: "  manor rollout rollback r_4f7k2m --dry-run\n  manor rollout rollback r_4f7k2m\n  manor rollout rollback r_4f7k2m --tenant acme",
+undone; tenants for which it cannot are left alone. Then it waits.
+
+With --restore tenants of which the rollout took a snapshot get it back in place
+of their database: everything written since it was taken is lost, and their
+sessions are ended. Tenants without one go back by the down files, as otherwise.`,
+		Example: "  manor rollout rollback r_4f7k2m --dry-run\n  manor rollout rollback r_4f7k2m\n  manor rollout rollback r_4f7k2m --tenant acme\n  manor rollout rollback r_4f7k2m --tenant acme --restore",
 		Args:    args(1, 1, "the rollout's id"), ValidArgsFunction: a.completeRollouts,
 	}
 	cmd.Flags().StringVar(&req.Tenant, "tenant", "", "take back one tenant only, by `slug`")
 	cmd.Flags().StringVar(&req.Wave, "wave", "", "take back one wave only, by `name`")
+	cmd.Flags().BoolVar(&req.Restore, "restore", false, "put snapshots back where there are some: what was written since is lost")
 	cmd.MarkFlagsMutuallyExclusive("tenant", "wave")
 	dryRun, noWait, files := dryRunFlag(cmd), noWaitFlag(cmd), reportFlags(cmd)
 	cmd.RunE = a.run(func(cmd *cobra.Command, args []string) error {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +14,8 @@ type rolloutFlags struct {
 	controlplane.NewRollout
 	selected *selection
 	file     string // of a strategy
+	copies   bool
+	keep     time.Duration // of the copies
 }
 
 func (a *app) registerRollout(cmd *cobra.Command) *rolloutFlags {
@@ -30,6 +33,8 @@ func (a *app) registerRollout(cmd *cobra.Command) *rolloutFlags {
 	fs.StringVar((*string)(&f.Check), "check", "", "what is looked at before a tenant counts as arrived: `schema|none`; schema: that its schema is what the release makes of an empty one (default schema)")
 	must(cmd.RegisterFlagCompletionFunc("on-error", choices(controlplane.OnErrors)))
 	must(cmd.RegisterFlagCompletionFunc("check", choices(controlplane.Checks)))
+	fs.BoolVar(&f.copies, "snapshot", false, "copy each tenant's own database before it is changed, for \"rollback --restore\"; it is closed while it is copied")
+	fs.DurationVar(&f.keep, "keep", 0, "with --snapshot: `time` after which a copy is dropped (default 72h)")
 	must(cmd.RegisterFlagCompletionFunc("release", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 		return a.completeReleases(cmd, nil, typed)
 	}))
@@ -52,6 +57,14 @@ func (f *rolloutFlags) wanted(a *app, cmd *cobra.Command) (n controlplane.NewRol
 			return n, err
 		}
 	}
+	switch {
+	case f.copies && f.keep < 0, f.copies && f.keep == 0 && cmd.Flags().Changed("keep"):
+		return n, usage("leave the flag out for the default", "--keep %s is no time to keep a copy for", f.keep)
+	case f.copies:
+		f.Snapshot = &controlplane.Snapshot{Keep: controlplane.Duration(f.keep)}
+	case cmd.Flags().Changed("keep"):
+		return n, usage("add --snapshot", "--keep is given, and nothing to keep")
+	}
 	if f.Plan == "" {
 		check := f.NewRollout
 		err = check.Validate()
@@ -73,11 +86,18 @@ that was not done before. It is refused where the way back of a version is not
 proved, unless --allow-unproved says that this is meant.
 
 A strategy says in which waves the tenants are changed, what is waited for
-between them, and how many may fail: see "manor strategy".`,
+between them, and how many may fail: see "manor strategy".
+
+With --snapshot the database of each tenant is copied before the first statement
+reaches it, so that "manor rollout rollback --restore" can put it back, rows and
+all. Nobody can be in a database that is copied: its sessions are ended and new
+ones refused for as long as that takes, which is downtime for that tenant. It
+takes tenants with a database of their own only.`,
 		Example: `  manor rollout start --release v2 --dry-run
   manor rollout start --release v2 -l ring=canary --wait
   manor rollout start --release v2 -f strategy.yaml --wait
   manor rollout start --release v2 --allow-unproved
+  manor rollout start --release v2 --select 'tenant.isolation == "database"' --snapshot --keep 24h
   manor rollout start --plan p_7c2m4k --wait`,
 		Args: args(0, 0, ""),
 	}
@@ -122,7 +142,8 @@ versions, in which waves, by which files. The files are rehearsed: in a scratch
 database with generated rows on a cluster of each PostgreSQL version, from each
 version that tenants are at. So it says what each statement locks, rewrites and
 scans, and whether the way back is proved. The plan is kept under an id by which
-it can be started: that is refused if the fleet has moved by then.
+it can be started: that is refused if the fleet has moved by then. With --snapshot
+it asks the clusters how much the copies of the tenants' databases will take.
 
 With --on-clones N the files run on copies of N tenants, too, with their rows:
 the largest tenant of each version, then the largest of all. A copy is made in a

@@ -36,6 +36,7 @@ timeouts: {lock: 500ms, statement: 30s}
 retry:    {attempts: 5, backoff: 1s, max: 1m}
 windows:  [{match: 'tenant.region == "eu"', hours: "01:00-05:00", zone: Europe/Berlin}]
 check:    schema
+snapshot: {keep: 72h, timeout: 10m}   # a copy of each tenant's own database before
 `
 
 func (a *app) strategyCommand() *cobra.Command {

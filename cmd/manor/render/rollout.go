@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/manorhq/manor/controlplane"
 )
@@ -53,11 +54,24 @@ func (p *Printer) rolloutFields(r *controlplane.Rollout) string {
 		f.add("Wanted", string(r.Wanted)+", once the tenants in hand are done")
 	}
 	p.flows(f, r)
+	f.add("Snapshots", p.snapshots(r))
 	f.add("Started", p.age(r.CreatedAt)+" ago by "+r.CreatedBy)
 	if r.FinishedAt != nil {
 		f.add("Finished", p.age(*r.FinishedAt)+" ago, after "+took(r.FinishedAt.Sub(r.CreatedAt)))
 	}
 	return blocks(f.String(), p.waves(r))
+}
+
+// snapshots says how many copies a rollout keeps, and until when.
+func (p *Printer) snapshots(r *controlplane.Rollout) string {
+	switch kept := r.Snapshots; {
+	case kept == nil:
+		return ""
+	case kept.Until == nil:
+		return "none"
+	default:
+		return fmt.Sprintf("%d of %s, dropped from %s on", kept.Count, size(kept.Bytes), kept.Until.Format(time.RFC3339))
+	}
 }
 
 // flows says of each cluster how much is worked on at a time, and why, and what
@@ -258,6 +272,9 @@ func (p *Printer) RolloutPlan(plan *controlplane.RolloutPlan) error {
 		f.add("Plan", plan.ID)
 		f.add("Tenants", fmt.Sprintf("%d selected, %d to change, %d already there", plan.Tenants, plan.ToChange(), plan.Current))
 		f.add("Batches", plan.Batches)
+		if s := plan.Snapshots; s != nil {
+			f.add("Snapshots", fmt.Sprintf("%s, about %s; each tenant is closed while its database is copied", plural(s.Count, "database"), size(s.Bytes)))
+		}
 		p.rules(f, plan.Strategy)
 		f.add("On copies", p.onCopies(plan))
 		from := p.grid("FROM", ">TENANTS")
@@ -317,6 +334,9 @@ func (p *Printer) RollbackNotice(plan *controlplane.RollbackPlan) {
 
 func (p *Printer) rollbackPlan(plan *controlplane.RollbackPlan) string {
 	head := fmt.Sprintf("Rollback of %s: %s, %s to undo.\n", p.style.bold(plan.Rollout), plural(plan.Tenants, "tenant"), plural(len(plan.Versions), "version"))
+	if plan.Restored > 0 {
+		head += p.style.bad(plural(plan.Restored, "tenant")+" from snapshots: everything written since they were taken is lost.") + "\n"
+	}
 	stuck := ""
 	if n := len(plan.Irreversible); n > 0 {
 		stuck = p.style.bad(plural(n, "tenant")+" cannot be taken back and will be left alone:") + "\n" + p.leftOut(plan.Irreversible)

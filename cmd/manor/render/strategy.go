@@ -71,6 +71,10 @@ func (p *Printer) rules(f *fields, s controlplane.Strategy) {
 	if s.Check == controlplane.CheckNone {
 		f.add("Check", "none: a tenant has arrived when its revisions say so")
 	}
+	if s.Snapshot != nil {
+		kept := s.Filled().Snapshot
+		f.add("Snapshot", fmt.Sprintf("kept for %s, taken within %s", kept.Keep, kept.Timeout))
+	}
 	if s.Retry.Attempts != 0 {
 		f.add("Retry", fmt.Sprintf("%d times, after %s and up to %s", s.Retry.Attempts, s.Retry.Backoff, s.Retry.Max))
 	}

@@ -17,7 +17,7 @@ func main() {
 }
 
 // nouns hold the types of a strategy.
-var nouns = []string{"../strategy.go", "../window.go"}
+var nouns = []string{"../strategy.go", "../window.go", "../snapshot.go"}
 
 func run(args []string) error {
 	if len(args) < 2 {
