@@ -122,18 +122,18 @@ type NewRollout struct {
 	Check       Check   `json:"check,omitempty"`        // default: schema
 	DryRun      bool    `json:"dry_run,omitempty"`
 	// What is given above goes before what the strategy says.
-	Strategy *Strategy `json:"strategy,omitempty"`
-	Snapshot *Snapshot `json:"snapshot,omitempty"`
-	Keep     bool      `json:"keep,omitempty"`   // of a plan: rehearsed and under an id, to be started later
-	Unseen   bool      `json:"unseen,omitempty"` // of a kept plan: without a rehearsal
+	Strategy    *Strategy `json:"strategy,omitempty"`
+	Snapshot    *Snapshot `json:"snapshot,omitempty"`
+	Keep        bool      `json:"keep,omitempty"`         // of a plan: rehearsed and under an id, to be started later
+	NoRehearsal bool      `json:"no_rehearsal,omitempty"` // of a kept plan: without a rehearsal
 	// Of a kept plan: rehearsed on copies of so many tenants, too, with their rows;
 	// a home of more bytes than the limit is not copied.
 	OnClones   int   `json:"on_clones,omitempty"`
 	CloneLimit int64 `json:"clone_limit,omitempty"` // default: 10 GB
 	// Of a start: although the way back of some versions is not proved.
 	AllowUnproved bool   `json:"allow_unproved,omitempty"`
-	Plan          string `json:"plan,omitempty"`         // id of a kept plan, in place of all the rest: refused if the fleet has moved since
-	UseNamed      string `json:"use_strategy,omitempty"` // one that is kept, by its name
+	Plan          string `json:"plan,omitempty"`          // id of a kept plan, in place of all the rest: refused if the fleet has moved since
+	StrategyName  string `json:"strategy_name,omitempty"` // one that is kept, by its name
 }
 
 // Defaults and bounds of a rollout's size.

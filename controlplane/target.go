@@ -96,6 +96,7 @@ type Target struct {
 	Tenant     string       `json:"tenant"` // slug
 	TenantID   string       `json:"tenant_id"`
 	Cluster    string       `json:"cluster"`
+	Wave       string       `json:"wave"`
 	Status     TargetStatus `json:"status"`
 	From       string       `json:"from"`    // version before; "" is an empty home
 	Version    string       `json:"version"` // version now, as far as the catalog knows

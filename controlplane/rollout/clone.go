@@ -18,7 +18,7 @@ import (
 // noClones refuses to make copies for what is no plan that is rehearsed and kept:
 // nobody would see what they show.
 func noClones(n controlplane.NewRollout) error {
-	if n.OnClones == 0 || n.Keep && !n.Unseen {
+	if n.OnClones == 0 || n.Keep && !n.NoRehearsal {
 		return nil
 	}
 	return controlplane.Errorf(controlplane.Invalid, "copies of tenants are made for a plan that is rehearsed and kept").WithHint("`manor rollout plan --on-clones %d`", n.OnClones)

@@ -132,7 +132,7 @@ func TestCopiesAreOfEveryVersionFirst(t *testing.T) {
 	if len(plan.FailsFor()) > 0 {
 		t.Errorf("fails for %v", plan.FailsFor())
 	}
-	for _, n := range []controlplane.NewRollout{{OnClones: 21, Keep: true}, {OnClones: -1, Keep: true}, {OnClones: 1}, {OnClones: 1, Keep: true, Unseen: true}} {
+	for _, n := range []controlplane.NewRollout{{OnClones: 21, Keep: true}, {OnClones: -1, Keep: true}, {OnClones: 1}, {OnClones: 1, Keep: true, NoRehearsal: true}} {
 		n.Release = "v2"
 		if _, err := p.PlanRollout(t.Context(), n); !errors.Is(err, &controlplane.Error{Code: controlplane.Invalid}) {
 			t.Errorf("%+v: %v", n, err)

@@ -1,124 +1,86 @@
-package rollout
+package rollout_test
 
 import (
-	"fmt"
+	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
 	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/controlplanetest"
 )
 
-// TestPlanBatches checks that every target is in exactly one batch, that no
-// batch is too large, mixes clusters or mixes a shared database with anything
-// else, and that clusters take turns.
-func TestPlanBatches(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(0, 60).Draw(t, "targets")
-		clusters := rapid.IntRange(1, 4).Draw(t, "clusters")
-		size := rapid.IntRange(1, 9).Draw(t, "size")
-		targets := make([]waiter, n)
-		for i := range targets {
-			at := fmt.Sprint(rapid.IntRange(1, clusters).Draw(t, "cluster"))
-			database := rapid.IntRange(0, 2).Draw(t, "database") // 0: its own
-			targets[i] = waiter{ID: i, Slug: fmt.Sprintf("t%02d", n-i), ClusterID: at, DatabaseID: fmt.Sprint(at, "-", database), Shared: database > 0,
-				Suspicion: max(0, rapid.IntRange(-9, 3).Draw(t, "suspicion"))}
-			if database == 0 {
-				targets[i].DatabaseID += fmt.Sprint("-", i)
-			}
-		}
-		seen := map[int]bool{}
-		batches := planBatches(targets, size)
-		for _, b := range batches {
-			if len(b.Targets) == 0 || len(b.Targets) > size {
-				t.Fatalf("batch %+v of size %d", b, size)
-			}
-			for _, id := range b.Targets {
-				if seen[id] || targets[id].ClusterID != b.ClusterID || targets[id].shared() != b.DatabaseID {
-					t.Fatalf("target %+v is in batch %+v, or in two", targets[id], b)
-				}
-				if targets[id].Suspicion > 0 && len(b.Targets) > 1 {
-					t.Fatalf("the suspect %+v is in batch %+v, not alone", targets[id], b)
-				}
-				seen[id] = true
-			}
-		}
-		if len(seen) != n {
-			t.Fatalf("%d of %d targets are in batches", len(seen), n)
-		}
-		takeTurns(t, batches)
-	})
+func planned(t *testing.T, p *controlplanetest.Plane, n controlplane.NewRollout) *controlplane.RolloutPlan {
+	t.Helper()
+	n.Keep = true
+	plan, err := p.PlanRollout(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
 }
 
-// takeTurns checks that no cluster has two batches more before another that is
-// not done has its next.
-func takeTurns(t *rapid.T, batches []batchPlan) {
-	left := map[string]int{}
-	for _, b := range batches {
-		left[b.ClusterID]++
+func TestPlanIsRehearsedFromEveryVersionThatTenantsAreAt(t *testing.T) {
+	t.Parallel()
+	p := ringed(t)
+	if r := p.Rollout(controlplane.NewRollout{Release: "v2", Version: "3", Select: `tenant.slug == "acme-001"`}); r.State != controlplane.RolloutSucceeded {
+		t.Fatalf("state %s", r.State)
 	}
-	had := map[string]int{}
-	for _, b := range batches {
-		for cluster, more := range left {
-			if more > had[cluster] && had[b.ClusterID] > had[cluster] {
-				t.Fatalf("cluster %s has turn %d before cluster %s has had %d", b.ClusterID, had[b.ClusterID]+1, cluster, had[cluster]+1)
-			}
-		}
-		had[b.ClusterID]++
+	plan := planned(t, p, controlplane.NewRollout{Release: "v2"})
+	var from []string
+	for _, r := range plan.Rehearsals {
+		from = append(from, r.From)
+	}
+	if diff := cmp.Diff([]string{"2", "3"}, from); diff != "" {
+		t.Fatalf("rehearsed from (-want +got)\n%s", diff)
+	}
+	third := plan.Rehearsals[0].Versions[0]
+	if !third.Proved || third.Statements[0].Locks[0].Mode != "ACCESS EXCLUSIVE" || third.Refuses != controlplane.RefusesSome {
+		t.Errorf("version 3 as it was seen: %+v", third)
+	}
+	if plan.Versions[0].Down != controlplane.DownComputed || plan.Waves[0].TakesMS == 0 || len(plan.Unproved()) != 0 {
+		t.Errorf("versions %+v, waves %+v, unproved %v", plan.Versions, plan.Waves, plan.Unproved())
+	}
+	if !slices.ContainsFunc(plan.Warnings, func(w controlplane.Warning) bool { return w.Code == controlplane.WarnScan && w.Version == "3" }) {
+		t.Errorf("warnings %+v", plan.Warnings)
+	}
+	again := planned(t, p, controlplane.NewRollout{Release: "v2"})
+	if diff := cmp.Diff(plan.Rehearsals, again.Rehearsals); diff != "" { // durations, too
+		t.Errorf("it was rehearsed again: %s", diff)
+	}
+	if plan := planned(t, p, controlplane.NewRollout{Release: "v2", NoRehearsal: true}); len(plan.Rehearsals) > 0 || len(plan.Unproved()) == 0 {
+		t.Error("it was rehearsed although that was not wanted, or counts as proved")
 	}
 }
 
-func TestBatchesOfASharedDatabaseHoldNobodyElse(t *testing.T) {
+func TestUnprovedWayBackHasToBeAllowed(t *testing.T) {
 	t.Parallel()
-	got := planBatches([]waiter{
-		{ID: 1, Slug: "a", ClusterID: "east", DatabaseID: "own-1"}, {ID: 2, Slug: "b", ClusterID: "east", DatabaseID: "own-2"},
-		{ID: 3, Slug: "c", ClusterID: "east", DatabaseID: "shared-1", Shared: true}, {ID: 4, Slug: "d", ClusterID: "east", DatabaseID: "shared-1", Shared: true},
-		{ID: 5, Slug: "e", ClusterID: "east", DatabaseID: "shared-2", Shared: true}, {ID: 6, Slug: "f", ClusterID: "west", DatabaseID: "shared-3", Shared: true},
-	}, 10)
-	want := []batchPlan{
-		{ClusterID: "east", Targets: []int{1, 2}}, {ClusterID: "west", DatabaseID: "shared-3", Targets: []int{6}},
-		{ClusterID: "east", DatabaseID: "shared-1", Targets: []int{3, 4}}, {ClusterID: "east", DatabaseID: "shared-2", Targets: []int{5}},
+	p := ringed(t)
+	files := controlplanetest.Second()
+	files["5_drop.sql"] = "ALTER TABLE notes DROP COLUMN stars;\n"
+	files["down/5_drop.sql"] = "ALTER TABLE notes ADD COLUMN stars int;\nALTER TABLE notes ADD CONSTRAINT notes_stars_check CHECK (stars >= 0);\n"
+	p.Push("v3", files)
+	plan := planned(t, p, controlplane.NewRollout{Release: "v3"})
+	if unproved := plan.Unproved(); len(unproved) != 1 || !strings.HasPrefix(unproved[0], "5_drop.sql: ") {
+		t.Fatalf("unproved %v", unproved)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestSuspectIsTriedAloneAndLast(t *testing.T) {
-	t.Parallel()
-	got := planBatches([]waiter{
-		{ID: 1, Slug: "a", ClusterID: "east", DatabaseID: "shared", Shared: true, Suspicion: 2}, {ID: 2, Slug: "b", ClusterID: "east", DatabaseID: "shared", Shared: true, Suspicion: 1},
-		{ID: 3, Slug: "c", ClusterID: "east", DatabaseID: "shared", Shared: true, Suspicion: 3}, {ID: 4, Slug: "d", ClusterID: "east", DatabaseID: "shared", Shared: true},
-	}, 10)
-	want := []batchPlan{
-		{ClusterID: "east", DatabaseID: "shared", Targets: []int{4}}, {ClusterID: "east", DatabaseID: "shared", Targets: []int{2}},
-		{ClusterID: "east", DatabaseID: "shared", Targets: []int{1}}, {ClusterID: "east", DatabaseID: "shared", Targets: []int{3}},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestClassify(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		tenant controlplane.Tenant
-		want   controlplane.TargetStatus
-	}{
-		"behind":       {controlplane.Tenant{State: controlplane.TenantActive, Version: "1"}, controlplane.TargetPending},
-		"empty":        {controlplane.Tenant{State: controlplane.TenantActive}, controlplane.TargetPending},
-		"there":        {controlplane.Tenant{State: controlplane.TenantActive, Version: "2"}, controlplane.TargetCurrent},
-		"beyond":       {controlplane.Tenant{State: controlplane.TenantActive, Version: "3"}, controlplane.TargetSkipped},
-		"suspended":    {controlplane.Tenant{State: controlplane.TenantSuspended, Version: "1"}, controlplane.TargetPending},
-		"provisioning": {controlplane.Tenant{State: controlplane.TenantProvisioning}, controlplane.TargetDeferred},
-		"deleting":     {controlplane.Tenant{State: controlplane.TenantDeleting, Version: "1"}, controlplane.TargetSkipped},
-	} {
-		status, reason := classify(&c.tenant, "2")
-		silent := status == controlplane.TargetPending || status == controlplane.TargetCurrent
-		if status != c.want || silent != (reason == "") {
-			t.Errorf("%s: %s (%s), not %s", name, status, reason, c.want)
+	for _, n := range []controlplane.NewRollout{{Plan: plan.ID}, {Release: "v3"}} {
+		_, err := p.Client.StartRollout(t.Context(), n)
+		if !errors.Is(err, &controlplane.Error{Code: controlplane.Refused}) || !strings.Contains(err.Error(), "the way back is not proved of 5_drop.sql") {
+			t.Fatalf("starting what is not proved, %+v: %v", n, err)
 		}
+	}
+	if r, err := p.Client.StartRollout(t.Context(), controlplane.NewRollout{Release: "v3", Version: "4", Select: `tenant.slug == "acme-002"`}); err != nil || p.Rested(r.ID).State != controlplane.RolloutSucceeded {
+		t.Fatalf("starting what is proved: %+v, %v", r, err)
+	}
+	plan = planned(t, p, controlplane.NewRollout{Release: "v3"})
+	r, err := p.StartRollout(t.Context(), controlplane.NewRollout{Plan: plan.ID, AllowUnproved: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r = p.Rested(r.ID); r.State != controlplane.RolloutSucceeded || r.Version != "5" {
+		t.Fatalf("state %s, version %s", r.State, r.Version)
 	}
 }

@@ -96,7 +96,8 @@ func (s *Service) Targets(ctx context.Context, by controlplane.Actor, id string,
 	if err := q.Validate(); err != nil {
 		return page, err
 	}
-	if _, err := find(ctx, s.cat.Ent(), id); err != nil {
+	of, err := find(ctx, s.cat.Ent(), id)
+	if err != nil {
 		return page, err
 	}
 	limit := q.Limit
@@ -116,17 +117,17 @@ func (s *Service) Targets(ctx context.Context, by controlplane.Actor, id string,
 		rows = rows[:limit]
 		page.Next = rows[limit-1].Slug
 	}
-	return page, s.fill(ctx, &page, id, rows)
+	return page, s.fill(ctx, &page, of, rows)
 }
 
-func (s *Service) fill(ctx context.Context, page *controlplane.Page[controlplane.Target], id string, rows []*ent.Target) error {
+func (s *Service) fill(ctx context.Context, page *controlplane.Page[controlplane.Target], of *ent.Rollout, rows []*ent.Target) error {
 	clusters, err := s.clusterNames(ctx)
 	if err != nil {
 		return err
 	}
-	batches, err := s.cat.Ent().Batch.Query().Where(batch.RolloutID(id)).Select(batch.FieldNumber).All(ctx)
+	batches, err := s.cat.Ent().Batch.Query().Where(batch.RolloutID(of.ID)).Select(batch.FieldNumber).All(ctx)
 	if err != nil {
-		return fmt.Errorf("read the batches of rollout %s: %w", id, err)
+		return fmt.Errorf("read the batches of rollout %s: %w", of.ID, err)
 	}
 	numbers := map[int]int{}
 	for _, b := range batches {
@@ -137,7 +138,7 @@ func (s *Service) fill(ctx context.Context, page *controlplane.Page[controlplane
 		if row.BatchID != nil {
 			number = numbers[*row.BatchID]
 		}
-		page.Items = append(page.Items, noun(row, clusters, number))
+		page.Items = append(page.Items, noun(row, of.Strategy, clusters, number))
 	}
 	return nil
 }

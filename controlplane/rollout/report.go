@@ -274,7 +274,7 @@ func failedTargets(l *lease, results []result, clusters map[string]string) []con
 			continue
 		}
 		i := slices.IndexFunc(l.targets, func(t leased) bool { return t.ID == r.ID })
-		t := noun(l.targets[i].Target, clusters, l.batch.Number)
+		t := noun(l.targets[i].Target, l.rollout.Strategy, clusters, l.batch.Number)
 		t.Attempts++
 		t.Status, t.Version, t.Failure, t.DurationMS = r.Status, r.Version, r.Failure, r.Duration.Milliseconds()
 		failed = append(failed, t)
@@ -283,8 +283,14 @@ func failedTargets(l *lease, results []result, clusters map[string]string) []con
 }
 
 // noun is a target as people see it; clusters are names by id.
-func noun(t *ent.Target, clusters map[string]string, batchNumber int) controlplane.Target {
-	return controlplane.Target{Rollout: t.RolloutID, Tenant: t.Slug, TenantID: t.TenantID, Cluster: clusters[t.ClusterID],
+func noun(t *ent.Target, how controlplane.Strategy, clusters map[string]string, batchNumber int) controlplane.Target {
+	return controlplane.Target{Rollout: t.RolloutID, Tenant: t.Slug, TenantID: t.TenantID, Cluster: clusters[t.ClusterID], Wave: waveName(how, t.Wave),
 		Status: t.Status, From: t.FromVersion, Version: t.Version, Attempts: t.Attempts, Batch: batchNumber,
 		Failure: t.Failure, DurationMS: t.DurationMs, UpdatedAt: t.UpdatedAt}
+}
+
+// waveName is the name of a wave by its number. A rollout from before there were
+// waves has one.
+func waveName(how controlplane.Strategy, number int) string {
+	return how.Filled().Waves[number-1].Name
 }

@@ -75,13 +75,13 @@ func strategyNamed(ctx context.Context, client *ent.Client, name string) (*contr
 
 // useNamed puts a kept strategy in place of its name.
 func useNamed(ctx context.Context, client *ent.Client, n *controlplane.NewRollout) (err error) {
-	if n.UseNamed == "" {
+	if n.StrategyName == "" {
 		return nil
 	}
 	if n.Strategy != nil {
 		return controlplane.Errorf(controlplane.Invalid, "a strategy and the name of one are given").WithHint("leave one of them out")
 	}
-	n.Strategy, err = strategyNamed(ctx, client, n.UseNamed)
-	n.UseNamed = ""
+	n.Strategy, err = strategyNamed(ctx, client, n.StrategyName)
+	n.StrategyName = ""
 	return err
 }

@@ -386,7 +386,7 @@ func TestStrategyIsKeptByNameAndUsed(t *testing.T) {
 	if kept, err := p.ShowStrategy(t.Context(), "careful"); err != nil || len(kept.Waves) != 2 {
 		t.Fatalf("kept %+v, %v", kept, err)
 	}
-	r := p.Rollout(controlplane.NewRollout{Release: "v2", UseNamed: "careful"})
+	r := p.Rollout(controlplane.NewRollout{Release: "v2", StrategyName: "careful"})
 	if shown, err := p.ShowRollout(t.Context(), r.ID); err != nil || len(shown.Waves) != 2 || shown.Strategy.Name != "careful" || r.State != controlplane.RolloutSucceeded {
 		t.Fatalf("rollout %+v, %v", shown, err)
 	}
@@ -394,7 +394,7 @@ func TestStrategyIsKeptByNameAndUsed(t *testing.T) {
 	if _, err := p.ApplyStrategy(t.Context(), s, false); !errors.Is(err, &controlplane.Error{Code: controlplane.Invalid}) || !strings.Contains(err.Error(), "waves[0].match") {
 		t.Errorf("a strategy with a wrong expression: %v", err)
 	}
-	if _, err := p.StartRollout(t.Context(), controlplane.NewRollout{Release: "v2", UseNamed: "bold"}); !errors.Is(err, &controlplane.Error{Code: controlplane.NotFound}) {
+	if _, err := p.StartRollout(t.Context(), controlplane.NewRollout{Release: "v2", StrategyName: "bold"}); !errors.Is(err, &controlplane.Error{Code: controlplane.NotFound}) {
 		t.Errorf("a strategy that there is none: %v", err)
 	}
 }

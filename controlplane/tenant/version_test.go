@@ -181,7 +181,7 @@ func TestAHalfAppliedFileIsWholeOrGone(t *testing.T) {
 	for _, slug := range []string{"made", "taken"} {
 		p.Exec(slug, "INSERT INTO notes VALUES (1, 'a', 1), (2, 'b', 1)")
 	}
-	r := p.Rollout(controlplane.NewRollout{Release: "v2", OnError: controlplane.OnErrorContinue})
+	p.Rollout(controlplane.NewRollout{Release: "v2", OnError: controlplane.OnErrorContinue})
 	is(t, "after the rollout", revisions(t, p, "made"), "1/2 2/2 3/2 half")
 	inHome(t, p, "made", "UPDATE notes SET stars = id; DROP INDEX IF EXISTS notes_stars; CREATE UNIQUE INDEX notes_stars ON notes (stars)")
 	inHome(t, p, "taken", "UPDATE notes SET stars = id; DROP INDEX IF EXISTS notes_stars; DROP TABLE tags")
@@ -190,7 +190,7 @@ func TestAHalfAppliedFileIsWholeOrGone(t *testing.T) {
 	is(t, "whole", revisions(t, p, "made"), "1/2 2/2 3/6")
 	is(t, "gone", revisions(t, p, "taken"), "1/2 2/2")
 	agree(t, p)
-	if r = p.Rollout(controlplane.NewRollout{Release: "v2"}); r.State != controlplane.RolloutSucceeded {
+	if r := p.Rollout(controlplane.NewRollout{Release: "v2"}); r.State != controlplane.RolloutSucceeded {
 		t.Errorf("the next rollout is %s", r.State)
 	}
 	is(t, "then", revisions(t, p, "made"), "1/2 2/2 3/6 4/2")

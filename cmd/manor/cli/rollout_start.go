@@ -24,7 +24,7 @@ func (a *app) registerRollout(cmd *cobra.Command) *rolloutFlags {
 	fs.StringVar(&f.Release, "release", "", "`name` of the release")
 	fs.StringVar(&f.Version, "to", "", "`version` of the release to go to (default: its last)")
 	fs.StringVarP(&f.file, "file", "f", "", "`file` with a strategy: waves, limits, budget, gates; - is standard input")
-	fs.StringVar(&f.UseNamed, "strategy", "", "`name` of a strategy that is kept")
+	fs.StringVar(&f.StrategyName, "strategy", "", "`name` of a strategy that is kept")
 	fs.IntVar(&f.BatchSize, "batch-size", 0, "`tenants` in a batch, all of one cluster (default 20)")
 	fs.IntVar(&f.Concurrency, "concurrency", 0, "`tenants` migrated at a time, by all workers and rollouts together (default 8)")
 	fs.IntVar(&f.PerCluster, "per-cluster", 0, "the same on one cluster (default: as its connections allow)")
@@ -50,7 +50,7 @@ func (f *rolloutFlags) wanted(a *app, cmd *cobra.Command) (n controlplane.NewRol
 		return n, err
 	}
 	if f.file != "" {
-		if f.UseNamed != "" {
+		if f.StrategyName != "" {
 			return n, usage("leave one of them out", "--file and --strategy are both given")
 		}
 		if f.Strategy, err = a.readStrategy(f.file); err != nil {
@@ -160,7 +160,7 @@ tenants were copied is kept in the audit log.`,
 	flags.Keep = true
 	cmd.Flags().IntVar(&flags.OnClones, "on-clones", 0, "rehearse on copies of so many `tenants`, too, with their rows (at most 20)")
 	cmd.Flags().Var((*byteSize)(&flags.CloneLimit), "clone-limit", "copy no home of more than so many `bytes`, with its indexes (default 10GB)")
-	cmd.Flags().BoolVar(&flags.Unseen, "no-rehearsal", false, "rehearse nothing, which takes seconds for releases of many versions")
+	cmd.Flags().BoolVar(&flags.NoRehearsal, "no-rehearsal", false, "rehearse nothing, which takes seconds for releases of many versions")
 	cmd.MarkFlagsMutuallyExclusive("no-rehearsal", "on-clones")
 	cmd.RunE = a.run(func(cmd *cobra.Command, _ []string) error {
 		n, err := flags.wanted(a, cmd)

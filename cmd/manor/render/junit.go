@@ -78,7 +78,7 @@ func (r *Report) junitHead(w io.Writer) error {
 
 func (r *Report) junitCase(t *controlplane.Target) *junitCase {
 	took := time.Duration(t.DurationMS) * time.Millisecond
-	c := &junitCase{Name: t.Tenant, Class: cmp.Or(t.Cluster, "no cluster"), Time: fmt.Sprintf("%.3f", took.Seconds())}
+	c := &junitCase{Name: t.Tenant, Class: t.Wave + "." + cmp.Or(t.Cluster, "no cluster"), Time: fmt.Sprintf("%.3f", took.Seconds())}
 	f := failureOf(t)
 	switch r.outcome(t.Status) {
 	case failed:

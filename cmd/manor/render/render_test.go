@@ -73,7 +73,7 @@ var (
 		CreatedBy: "user:ada", CreatedAt: ago(75 * time.Second), FinishedAt: &finished,
 	}
 	target = controlplane.Target{
-		Rollout: "r_4f7k2m", Tenant: "initech", Cluster: "east", Status: controlplane.TargetFailed, From: "2", Version: "2", Attempts: 1, Batch: 7,
+		Rollout: "r_4f7k2m", Tenant: "initech", Cluster: "east", Wave: "canary", Status: controlplane.TargetFailed, From: "2", Version: "2", Attempts: 1, Batch: 7,
 		Failure: failure, DurationMS: 42, UpdatedAt: finished,
 	}
 	away     = controlplane.Unreached{Cluster: "west", Tenants: 100, Error: controlplane.Errorf(controlplane.Unavailable, "cannot reach cluster west: no answer in time")}

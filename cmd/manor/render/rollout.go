@@ -242,10 +242,10 @@ func (p *Printer) Targets(page controlplane.Page[controlplane.Target]) error {
 		if len(page.Items) == 0 {
 			return "No targets found.\n"
 		}
-		g := p.grid("TENANT", "STATUS", "CLUSTER", "FROM", "VERSION", ">BATCH", ">ATTEMPTS", ">TOOK", "FAILURE")
+		g := p.grid("TENANT", "STATUS", "CLUSTER", "WAVE", "FROM", "VERSION", ">BATCH", ">ATTEMPTS", ">TOOK", "FAILURE")
 		for i := range page.Items {
 			t := &page.Items[i]
-			g.row(t.Tenant, p.style.state(string(t.Status)), t.Cluster, t.From, t.Version, t.Batch, t.Attempts,
+			g.row(t.Tenant, p.style.state(string(t.Status)), t.Cluster, t.Wave, t.From, t.Version, t.Batch, t.Attempts,
 				milliseconds(t.DurationMS), t.Failure.String())
 		}
 		return g.String()
