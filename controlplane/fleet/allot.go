@@ -54,9 +54,13 @@ func (l ledger) raise(ctx context.Context, r request) (g grant, err error) {
 }
 
 func raise(ctx context.Context, conn *pgx.Conn, worker string, r request) (g grant, err error) {
-	// Nobody else counts until this transaction ends.
-	if err := conn.QueryRow(ctx, `SELECT connections FROM clusters WHERE id = $1 FOR UPDATE`, r.cluster).Scan(&g.limit); err != nil {
-		return g, fmt.Errorf("lock cluster %s: %w", r.cluster, err)
+	// Nobody else counts until this transaction ends. The cluster's row would do,
+	// and is held for seconds where hundreds of tenants are placed at a time.
+	if _, err := conn.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('manor.fleet.connections.' || $1, 0))`, r.cluster); err != nil {
+		return g, fmt.Errorf("lock the connections of cluster %s: %w", r.cluster, err)
+	}
+	if err := conn.QueryRow(ctx, `SELECT connections FROM clusters WHERE id = $1`, r.cluster).Scan(&g.limit); err != nil {
+		return g, fmt.Errorf("read cluster %s: %w", r.cluster, err)
 	}
 	_, err = conn.Exec(ctx, `DELETE FROM allotments a WHERE cluster_id = $1 AND worker_id <> $2 AND NOT EXISTS (
 			SELECT FROM workers w WHERE w.id = a.worker_id AND w.seen_at > clock_timestamp() - make_interval(secs => $3))`,

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/manorhq/manor/controlplane"
+	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/work"
 )
 
@@ -239,5 +240,21 @@ func TestClusterWithoutABudgetNeedsNoAccount(t *testing.T) {
 	var known int
 	if err := s.cat.Pool().QueryRow(t.Context(), "SELECT (SELECT count(*) FROM workers) + (SELECT count(*) FROM allotments)").Scan(&known); err != nil || known > 0 {
 		t.Errorf("%d rows, %v", known, err)
+	}
+}
+
+// TestConnectionsAreCountedWhileTenantsArePlaced: who places tenants holds the
+// rows of the clusters, for seconds where there are many.
+func TestConnectionsAreCountedWhileTenantsArePlaced(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 10)
+	err := s.cat.InTx(t.Context(), func(tx *catalog.Tx) error {
+		if _, err := tx.Cluster.Query().ForUpdate().All(t.Context()); err != nil {
+			return err
+		}
+		return s.process("another").AsControl(t.Context(), s.cluster.ID, func(conn *pgx.Conn) error { return conn.Ping(t.Context()) })
+	})
+	if err != nil {
+		t.Errorf("a connection while tenants are placed: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -118,10 +119,17 @@ func (p *pool) giveUp(t *ticket, err error) error {
 	return p.inVain(err)
 }
 
-// inVain is the answer to who waited in vain. An error of the catalog's is
-// another matter, also when it took too long. The pool is locked.
+// inVain is the answer to who waited in vain. That the catalog did not say in
+// time whether there is a connection says nothing about the cluster. The pool is
+// locked.
 func (p *pool) inVain(err error) error {
-	if err != context.DeadlineExceeded {
+	switch {
+	case err == context.DeadlineExceeded:
+	case errors.Is(err, context.DeadlineExceeded):
+		return (&controlplane.Error{Code: controlplane.Unavailable, Cause: ErrNoConnection,
+			Message: fmt.Sprintf("the catalog did not say in time whether a connection to cluster %s is free", p.name)}).
+			WithHint("it passes; the catalog's server may have too much to do")
+	default:
 		return err
 	}
 	return (&controlplane.Error{Code: controlplane.Unavailable, Cause: ErrNoConnection,
