@@ -76,6 +76,9 @@ func (s *Service) Scratch(ctx context.Context, clusterID string, f func(ctx cont
 func (s *Service) ScratchHome(ctx context.Context, clusterID string, f func(ctx context.Context, conn *pgx.Conn, schema string) error) error {
 	done := make(chan error, 2)
 	s.dropping.Go(func() {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.life, cancel)()
 		done <- s.scratch(ctx, clusterID, func(ctx context.Context, owner *pgx.Conn, d *ent.Database) error {
 			err := pg.CreateSchema(ctx, owner, d.Name, d.ConnectRole)
 			if err == nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
 	"github.com/manorhq/manor/controlplane/pg"
 	"github.com/manorhq/manor/ent"
@@ -54,8 +55,11 @@ func SnapshotOf(ctx context.Context, client *ent.Client, rollout, tenant string)
 // happens on one session, which a process that was stopped does not keep.
 func (s *Service) TakeSnapshot(ctx context.Context, n NewSnapshot, still func(context.Context) error) error {
 	row, err := s.planSnapshot(ctx, n)
-	if err != nil || row.State != SnapshotTaking {
+	switch {
+	case err != nil || row.State == SnapshotMade:
 		return err
+	case row.State != SnapshotTaking:
+		return controlplane.Errorf(controlplane.Conflict, "what an earlier try left of the copy is being dropped").WithHint("it passes")
 	}
 	of, err := s.Database(ctx, row.DatabaseID)
 	if err != nil {
@@ -89,6 +93,9 @@ func (s *Service) TakeSnapshot(ctx context.Context, n NewSnapshot, still func(co
 // cluster, and returns the one there is.
 func (s *Service) planSnapshot(ctx context.Context, n NewSnapshot) (*ent.Snapshot, error) {
 	row, err := SnapshotOf(ctx, s.cat.Ent(), n.Rollout, n.Tenant)
+	if err == nil && row != nil && row.State == SnapshotGone && row.TakenAt == nil { // nothing came of it
+		err, row = s.cat.Ent().Snapshot.DeleteOne(row).Exec(ctx), nil
+	}
 	if err != nil || row != nil {
 		return row, err
 	}

@@ -60,13 +60,23 @@ func (s *session) characters() func(string) int {
 // redacted is the error without what may hold tenants' data.
 func redacted(err *pgconn.PgError) *pgconn.PgError {
 	kept := *err
-	kept.Detail, kept.Where, kept.InternalQuery = "", "", ""
+	kept.Detail, kept.Where, kept.InternalQuery, kept.Message = "", "", "", messageOf(err)
 	return &kept
+}
+
+// messageOf is what PostgreSQL says, without the value that it quotes where a
+// value is what it refuses (SQLSTATE class 22): that is a tenant's.
+func messageOf(err *pgconn.PgError) string {
+	from, to := strings.Index(err.Message, `"`), strings.LastIndex(err.Message, `"`)
+	if !strings.HasPrefix(err.Code, "22") || from == to {
+		return err.Message
+	}
+	return err.Message[:from] + `"…"` + err.Message[to+1:]
 }
 
 // describe tells what PostgreSQL refused, and where.
 func describe(err *pgconn.PgError, at step) *controlplane.Failure {
-	f := &controlplane.Failure{Message: err.Message, SQLState: err.Code, Hint: err.Hint}
+	f := &controlplane.Failure{Message: messageOf(err), SQLState: err.Code, Hint: err.Hint}
 	if f.Hint == "" {
 		f.Hint = hints[err.Code]
 	}

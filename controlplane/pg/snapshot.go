@@ -75,7 +75,7 @@ func (c Copy) copy(ctx context.Context, control *pgx.Conn, within time.Duration)
 	case hasState(err, "55006"):
 		return c.Of.inUse(ctx, control, "copy", err)
 	case hasState(err, "57014"):
-		return controlplane.Errorf(controlplane.Unavailable, "copy database %s: it takes longer than %s: %w", c.Of.Name, within, err).
+		return controlplane.Errorf(controlplane.Refused, "copy database %s: it takes longer than %s: %w", c.Of.Name, within, err).
 			WithHint("give it longer: snapshot.timeout in the strategy")
 	}
 	return fault(err, "copy database %s", c.Of.Name)

@@ -167,7 +167,10 @@ func turn(ctx context.Context, tx *catalog.Tx, id string, u *undo) error {
 	}
 	if err == nil {
 		err = tx.Target.Update().Where(target.IDIn(back...)).SetDirection(down).
-			SetAttempts(0).ClearBatchID().ClearNotBefore().ClearFailure().SetUpdatedAt(time.Now()).Exec(ctx)
+			SetAttempts(0).ClearBatchID().ClearNotBefore().SetUpdatedAt(time.Now()).Exec(ctx)
+	}
+	if err == nil { // of the others it says where they stopped
+		err = tx.Target.Update().Where(target.IDIn(u.back...)).ClearFailure().Exec(ctx)
 	}
 	if catalog.IsUnique(err, "target_unfinished") {
 		return controlplane.Errorf(controlplane.Conflict, "another rollout works on some of the tenants of rollout %s", id).
@@ -177,8 +180,15 @@ func turn(ctx context.Context, tx *catalog.Tx, id string, u *undo) error {
 		return fmt.Errorf("turn the targets of rollout %s round: %w", id, err)
 	}
 	for targetID, reason := range u.alone() {
-		err := tx.Target.UpdateOneID(targetID).SetStatus(controlplane.TargetNeedsAttention).ClearBatchID().ClearNotBefore().
-			SetFailure(&controlplane.Failure{Message: "not rolled back: " + reason, Unknown: u.lost[targetID]}).SetUpdatedAt(time.Now()).Exec(ctx)
+		left, err := tx.Target.Get(ctx, targetID)
+		if err != nil {
+			return fmt.Errorf("read what cannot be undone of rollout %s: %w", id, err)
+		}
+		failure := &controlplane.Failure{Message: "not rolled back: " + reason, Unknown: u.lost[targetID]}
+		if u.half[targetID] != "" { // where it stopped is still to be told
+			failure = stillToldOf(left.Failure, false, failure)
+		}
+		err = left.Update().SetStatus(controlplane.TargetNeedsAttention).ClearBatchID().ClearNotBefore().SetFailure(failure).SetUpdatedAt(time.Now()).Exec(ctx)
 		if err != nil {
 			return fmt.Errorf("mark what cannot be undone of rollout %s: %w", id, err)
 		}

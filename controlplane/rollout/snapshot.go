@@ -27,11 +27,15 @@ func (s *Service) copyFirst(ctx context.Context, l *lease, t leased) *result {
 		return nil
 	}
 	row, err := fleet.SnapshotOf(ctx, s.cat.Ent(), l.rollout.ID, t.TenantID)
-	if err == nil && row != nil && row.State != fleet.SnapshotTaking {
+	if err == nil && row != nil && row.State == fleet.SnapshotMade {
 		return nil
 	}
 	switch {
 	case err != nil:
+	case row != nil && row.TakenAt != nil:
+		return &result{Status: controlplane.TargetFailed, Version: t.Version, Tried: true, answered: t.fenced,
+			Failure: &controlplane.Failure{Message: "the copy that was taken of it is " + row.State + ", and a later one would hold what the rollout did",
+				Hint: "abort the rollout, and start another one"}}
 	case t.tenant.Isolation != controlplane.IsolationDatabase:
 		return skipped(t, noSnapshot)
 	case row == nil && t.Version != t.FromVersion:
@@ -47,8 +51,20 @@ func (s *Service) copyFirst(ctx context.Context, l *lease, t leased) *result {
 	if err == nil {
 		return nil
 	}
+	if refusal(err) != nil { // another try would close the database once more
+		return &result{Status: controlplane.TargetFailed, Version: t.Version, Tried: true, answered: t.fenced,
+			Failure: &controlplane.Failure{Message: "take a copy before the rollout changes it: " + refusal(err).Error(), Hint: refusal(err).Hint}}
+	}
 	r := s.notCopied(l, t, fmt.Errorf("take a copy before the rollout changes it: %w", err))
 	return &r
+}
+
+// refusal is an error that the next try would meet as well; nil: it may pass.
+func refusal(err error) *controlplane.Error {
+	if refused, ok := errors.AsType[*controlplane.Error](err); ok && refused.Code == controlplane.Refused && pg.TroubleOf(err) == pg.NoTrouble {
+		return refused
+	}
+	return nil
 }
 
 // noSnapshot is why a tenant is not in a rollout that takes copies.
@@ -114,26 +130,44 @@ func (s *Service) restored(ctx context.Context, l *lease, t leased) *result {
 	if l.rollout.Strategy.Snapshot == nil || l.batch.Direction == up {
 		return nil
 	}
+	lost := t.was == controlplane.TargetUnknown
 	t.was = controlplane.TargetPending
 	row, err := fleet.SnapshotOf(ctx, s.cat.Ent(), l.rollout.ID, t.TenantID)
 	if err == nil && (row == nil || row.State != fleet.SnapshotRestoring) {
 		return nil
 	}
-	if r := known(l, t); r != nil {
-		return r
-	}
-	if err == nil {
+	r := known(l, t)
+	if r == nil && err == nil {
 		err = s.onHome(ctx, l, t, func(ctx context.Context, still func(context.Context) error) error {
 			return s.restore(ctx, l, t, row, still)
 		})
 	}
-	r := result{Status: arrived(l), Version: t.FromVersion, Tried: true, answered: true}
-	if refused, ok := errors.AsType[*controlplane.Error](err); ok && refused.Code == controlplane.Refused && pg.TroubleOf(err) == pg.NoTrouble {
-		r = result{Status: failedIn(l), Version: t.Version, Tried: true, Failure: &controlplane.Failure{Message: "not restored: " + refused.Error(), Hint: refused.Hint}}
-	} else if err != nil {
-		r = s.notCopied(l, t, fmt.Errorf("put the copy back: %w", err))
+	switch {
+	case r != nil:
+	case err == nil:
+		return &result{Status: arrived(l), Version: t.FromVersion, Tried: true, answered: true}
+	case refusal(err) != nil:
+		r = &result{Status: failedIn(l), Version: t.Version, Tried: true, Failure: &controlplane.Failure{Message: "not restored: " + refusal(err).Error(), Hint: refusal(err).Hint}}
+	default:
+		late := s.notCopied(l, t, fmt.Errorf("put the copy back: %w", err))
+		r = &late
 	}
-	return &r
+	r.Failure = stillToldOf(t.Failure, lost, r.Failure)
+	return r
+}
+
+// stillToldOf is a failure of a target that was to get its copy back, with what
+// was known before of how far it had come: another rollback asks for that.
+func stillToldOf(had *controlplane.Failure, lost bool, failure *controlplane.Failure) *controlplane.Failure {
+	if failure == nil {
+		return nil
+	}
+	told := *failure
+	told.Unknown = lost || had != nil && had.Unknown
+	if had != nil && had.Statement > 0 && told.Statement == 0 {
+		told.File, told.Version, told.Statement = had.File, had.Version, had.Statement
+	}
+	return &told
 }
 
 // restore puts a copy back and drops what it took the place of. Whoever worked

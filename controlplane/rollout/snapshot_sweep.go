@@ -38,17 +38,9 @@ type inCare struct {
 // to nothing, and opens the databases that a process left closed when it died.
 // A copy that a rollout may still ask for stays.
 func (s *Service) SweepSnapshots(ctx context.Context) error {
-	rows, _ := s.cat.Pool().Query(ctx, `SELECT s.id, s.tenant_id, CASE
-			WHEN s.state = 'taking' AND t.open OR s.state = 'restoring' AND t.open THEN 'open'
-			WHEN s.state = 'restoring' THEN 'leave' ELSE 'drop' END
-		FROM snapshots s CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM targets t WHERE t.rollout_id = s.rollout_id AND t.tenant_id = s.tenant_id
-			AND t.status IN ('pending', 'running', 'deferred', 'unknown')) AS open) t
-		WHERE s.updated_at < clock_timestamp() - make_interval(secs => $1)
-		AND (s.state IN ('taking', 'restoring', 'dropping') OR s.state = 'made' AND NOT t.open AND s.expires_at < clock_timestamp())
-		ORDER BY s.updated_at LIMIT $2`, snapshotRest.Seconds(), sweptAtOnce)
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[inCare])
+	found, err := s.inCare(ctx, "")
 	if err != nil {
-		return s.cat.Explain(fmt.Errorf("look for snapshots to see to: %w", err))
+		return err
 	}
 	var errs []error
 	for _, c := range found {
@@ -60,9 +52,32 @@ func (s *Service) SweepSnapshots(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// inCare are the snapshots that something is to be done about; of one, by id, or
+// of all.
+func (s *Service) inCare(ctx context.Context, id string) ([]inCare, error) {
+	rows, _ := s.cat.Pool().Query(ctx, `SELECT s.id, s.tenant_id, CASE
+			WHEN s.state = 'taking' AND t.open OR s.state = 'restoring' AND t.open THEN 'open'
+			WHEN s.state = 'restoring' THEN 'leave' ELSE 'drop' END
+		FROM snapshots s CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM targets t WHERE t.rollout_id = s.rollout_id AND t.tenant_id = s.tenant_id
+			AND t.status IN ('pending', 'running', 'deferred', 'unknown')) AS open) t
+		WHERE s.updated_at < clock_timestamp() - make_interval(secs => $1) AND $3 IN ('', s.id)
+		AND (s.state IN ('taking', 'restoring', 'dropping') OR s.state = 'made' AND NOT t.open AND s.expires_at < clock_timestamp())
+		ORDER BY s.updated_at LIMIT $2`, snapshotRest.Seconds(), sweptAtOnce, id)
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[inCare])
+	if err != nil {
+		return nil, s.cat.Explain(fmt.Errorf("look for snapshots to see to: %w", err))
+	}
+	return found, nil
+}
+
 // care does what is to be done about a snapshot, and touches it: others come
-// first the next time.
+// first the next time. The tenant is locked; what was found before that may be
+// otherwise by now.
 func (s *Service) care(ctx context.Context, c inCare) error {
+	now, err := s.inCare(ctx, c.ID)
+	if err != nil || len(now) == 0 || now[0] != c {
+		return err
+	}
 	row, err := s.cat.Ent().Snapshot.Get(ctx, c.ID)
 	if err != nil {
 		return err

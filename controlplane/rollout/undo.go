@@ -141,7 +141,7 @@ func (s *Service) halfDone(ctx context.Context, id string, asked scope, r *contr
 	if asked.whole() {
 		stopped = append(stopped, controlplane.TargetPending, controlplane.TargetDeferred)
 	}
-	targets, err := s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.Direction(up), target.StatusIn(stopped...), target.Not(changed)).Where(asked.where()...).Order(target.BySlug()).All(ctx)
+	targets, err := s.cat.Ent().Target.Query().Where(target.RolloutID(id), target.Or(target.Direction(up), target.Status(controlplane.TargetNeedsAttention)), target.StatusIn(stopped...), target.Not(changed)).Where(asked.where()...).Order(target.BySlug()).All(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read what rollout %s has begun: %w", id, err)
 	}
@@ -182,7 +182,7 @@ func (s *Service) standingTargets(ctx context.Context, id string, asked scope) (
 	if err != nil {
 		return nil, fmt.Errorf("read tenant %s of rollout %s: %w", slug, id, err)
 	}
-	if asked.restore && t.Status == controlplane.TargetFailed { // in the middle of a file, it may be
+	if asked.restore && (t.Status == controlplane.TargetFailed || t.Status == controlplane.TargetNeedsAttention) { // in the middle of a file, it may be
 		return nil, nil
 	}
 	return nil, controlplane.Errorf(controlplane.Refused, "rollout %s has nothing to undo on tenant %s: it is %s", id, slug, t.Status)
@@ -267,7 +267,7 @@ func movedOn(ctx context.Context, client *ent.Client, row *ent.Rollout, targets 
 			return nil, fmt.Errorf("look for later rollouts of the tenants: %w", err)
 		}
 		for _, t := range later { // what it applied, nobody else can tell from what this one did
-			if reasons[t.TenantID] == "" && unsure(at[t.TenantID]) && t.Version > at[t.TenantID].FromVersion {
+			if reasons[t.TenantID] == "" && unsure(at[t.TenantID]) && t.ID > at[t.TenantID].ID && t.Version > at[t.TenantID].FromVersion {
 				reasons[t.TenantID] = "rollout " + t.RolloutID + " has changed the tenant since; roll that back first"
 			}
 		}

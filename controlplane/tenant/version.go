@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/manorhq/manor/controlplane"
 	"github.com/manorhq/manor/controlplane/catalog"
+	"github.com/manorhq/manor/controlplane/fleet"
 	"github.com/manorhq/manor/controlplane/migrator"
 	"github.com/manorhq/manor/controlplane/pg"
 	"github.com/manorhq/manor/controlplane/release"
@@ -229,14 +231,23 @@ func (v *versioning) set(ctx context.Context, t *versioned) error {
 		was, res = v.parsed.Set(ctx, owner, home, v.version, v.DryRun, setLimits)
 		return nil
 	})
-	if err != nil {
+	if errors.Is(err, fleet.ErrNoConnection) || err != nil && !answered(err) {
 		return v.gave(t.at.ClusterID, err)
+	}
+	if err != nil { // of this tenant's database, or its login
+		return err
 	}
 	if err := notSet(t.Slug, res); err != nil {
 		return err
 	}
 	t.Was, t.Partial, t.Is = was.Version, was.Partial, v.version
 	return nil
+}
+
+// answered reports whether an error is what a server said.
+func answered(err error) bool {
+	_, said := errors.AsType[*pgconn.PgError](err)
+	return said
 }
 
 // gave returns why a cluster gives no connection: now, or before in this call.
