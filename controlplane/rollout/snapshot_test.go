@@ -258,6 +258,11 @@ func TestATenantWhoseCopyFailsIsOpenAndUnchanged(t *testing.T) {
 		t.Errorf("%d copies", n)
 	}
 	_ = guest.Close(context.WithoutCancel(t.Context()))
+	catalogSQL(t, p, "UPDATE snapshots SET updated_at = now() - interval '1 hour' WHERE state = 'taking'")
+	p.Eventually("what came of the try is swept away", func() (swept bool, err error) {
+		err = p.Catalog().QueryRow(t.Context(), "SELECT NOT EXISTS (SELECT FROM snapshots WHERE state IN ('taking', 'dropping'))").Scan(&swept)
+		return swept, err
+	})
 	if _, err := p.RetryRollout(t.Context(), r.ID); err != nil {
 		t.Fatal(err)
 	}
