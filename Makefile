@@ -17,7 +17,7 @@ WHOLE = /controlplane/daemon$$|/internal/chaos$$|/cmd/manor$$
 # and makes seconds minutes.
 SIMULATED = ^TestSimulation
 # A package has this long; the first one may have to fetch PostgreSQL.
-TIMEOUT ?= 10m
+TIMEOUT ?= 15m
 # Most tests wait for servers and for each other: more at a time than cores.
 PARALLEL ?= 4
 GENERATED := ent docs/openapi.json docs/strategy.schema.json cmd/manor/cli/strategy.schema.json docs/states.md
