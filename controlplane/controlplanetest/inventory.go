@@ -11,22 +11,25 @@ import (
 
 // Leftovers compares what is on a cluster's server with what the catalog says
 // is there: databases, roles, schemas and markers, each exactly once. It lists
-// what is on one side only. The server must be the test's own.
+// what is on one side only. Scratch databases that the catalog knows are left out:
+// they are being dropped, or will be by whoever looks. The server must be the
+// test's own.
 func (p *Plane) Leftovers(s Server) []string {
 	p.t.Helper()
 	catalog, superuser := p.Catalog(), connect(p.t, s.URL("postgres"))
 	defer catalog.Close(p.t.Context())
 	defer superuser.Close(p.t.Context())
 	id, login := p.clusterOn(catalog, s)
-	databases := p.strings(catalog, "SELECT name FROM databases WHERE cluster_id = $1", id)
+	scratch := p.strings(catalog, "SELECT unnest(ARRAY[name, owner, connect_role]) FROM databases WHERE cluster_id = $1 AND isolation = 'scratch'", id)
+	databases := p.strings(catalog, "SELECT name FROM databases WHERE cluster_id = $1 AND isolation <> 'scratch'", id)
 	copies := p.strings(catalog, "SELECT id FROM snapshots WHERE cluster_id = $1 AND state = 'made'", id)
 	differences := differ("database", slices.Concat(databases, copies),
-		p.strings(superuser, "SELECT datname::text FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'"))
+		p.strings(superuser, "SELECT datname::text FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' AND datname <> ALL ($1)", scratch))
 	differences = append(differences, differ("role",
-		p.strings(catalog, `SELECT owner FROM databases WHERE cluster_id = $1 UNION ALL SELECT connect_role FROM databases WHERE cluster_id = $1
+		p.strings(catalog, `SELECT unnest(ARRAY[owner, connect_role]) FROM databases WHERE cluster_id = $1 AND isolation <> 'scratch'
 			UNION ALL SELECT role FROM placements WHERE cluster_id = $1
 			UNION ALL SELECT login FROM credentials c JOIN placements p ON p.tenant_id = c.tenant_id WHERE p.cluster_id = $1`, id),
-		p.strings(superuser, `SELECT rolname::text FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname <> $1`, login))...)
+		p.strings(superuser, `SELECT rolname::text FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' AND rolname <> $1 AND rolname <> ALL ($2)`, login, scratch))...)
 	if len(differences) > 0 {
 		return differences // into what is not there nobody can look
 	}
